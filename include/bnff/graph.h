@@ -1,0 +1,163 @@
+/* Describing a network: values, operators, parameters.
+ *
+ * A graph says nothing of batch size, threads or memory: a plan (plan.h) fixes those. A value is an N x H x W x C tensor
+ * (channels_last); C is known when the graph is built, H and W when the plan is made, except after pooling to a fixed size.
+ *
+ * Errors are sticky: the first call that fails records its message in the graph and returns BNFF_NONE; later calls that
+ * are given BNFF_NONE return BNFF_NONE and change nothing. A builder checks once, with bnff_graph_status, at its end.
+ */
+#ifndef BNFF_GRAPH_H
+#define BNFF_GRAPH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <bnff/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bnff_graph bnff_graph;
+typedef int32_t bnff_value;
+#define BNFF_NONE ((bnff_value)-1)
+
+BNFF_API bnff_status bnff_graph_create(bnff_graph **graph, bnff_error *error);
+BNFF_API void bnff_graph_destroy(bnff_graph **graph);
+/** The first failure of any call on this graph, or BNFF_OK; fills *error (may be NULL) with its message. */
+BNFF_API bnff_status bnff_graph_status(const bnff_graph *graph, bnff_error *error);
+
+/* -- Parameters ------------------------------------------------------------------------------------------------- */
+
+typedef enum bnff_param_kind {
+    BNFF_PARAM_CONV_WEIGHT,   /* [OC, C/groups, KH, KW] */
+    BNFF_PARAM_LINEAR_WEIGHT, /* [out, in] */
+    BNFF_PARAM_BIAS,          /* [OC] of a convolution or linear layer */
+    BNFF_PARAM_BN_WEIGHT,     /* gamma [C] */
+    BNFF_PARAM_BN_BIAS,       /* beta [C] */
+    BNFF_PARAM_RUNNING_MEAN,  /* buffer [C]: written by training forwards, never by an optimizer */
+    BNFF_PARAM_RUNNING_VAR    /* buffer [C] */
+} bnff_param_kind;
+
+typedef struct bnff_param_info {
+    const char *name; /* "features.norm0.weight"; owned by the graph */
+    bnff_param_kind kind;
+    int rank;
+    int64_t shape[4];
+    int64_t elements;
+    bool is_buffer; /* running statistics */
+} bnff_param_info;
+
+/** Parameters and buffers in order of creation, which is state-dict order. Everywhere else they are named by this index. */
+BNFF_API int bnff_graph_param_count(const bnff_graph *graph);
+/** @return false if index is out of range. */
+BNFF_API bool bnff_graph_param(const bnff_graph *graph, int index, bnff_param_info *info);
+/** Index of the parameter of that name, or -1. */
+BNFF_API int bnff_graph_find_param(const bnff_graph *graph, const char *name);
+
+/* -- Operators --------------------------------------------------------------------------------------------------- *
+ * `name` is copied, must be unique in the graph and prefixes the parameters; it may be NULL for operators without.   */
+
+/** The network's image input with C channels, 1 <= C <= 65536. A graph may have several inputs. */
+BNFF_API bnff_value bnff_input(bnff_graph *graph, const char *name, int channels);
+
+/** Zero-initialised fields take the defaults in parentheses. */
+typedef struct bnff_conv_options {
+    int out_channels; /* > 0, a multiple of groups */
+    int kernel[2];    /* KH, KW (1); kernel[1] = 0 means square, likewise below */
+    int stride[2];    /* (1) */
+    int padding[2];   /* (0); padding[1] < 0 means 0, padding[1] = 0 means square */
+    int dilation[2];  /* (1) */
+    int groups;       /* (1), divides the input channels */
+    bool bias;        /* (false) */
+} bnff_conv_options;
+
+/**
+ * Convolution (cross-correlation, as in PyTorch):
+ *     y[n,oh,ow,oc] = bias[oc] + sum_{kh,kw,c} x[n, oh*sh - ph + kh*dh, ow*sw - pw + kw*dw, c] * weight[oc,c,kh,kw]
+ * OH = floor((H + 2 ph - dh (KH - 1) - 1) / sh) + 1. Parameters <name>.weight, <name>.bias.
+ */
+BNFF_API bnff_value bnff_conv2d(bnff_graph *graph, const char *name, bnff_value x, const bnff_conv_options *options);
+
+typedef struct bnff_batchnorm_options {
+    float eps;             /* (1e-5), > 0, in units of x^2 */
+    float momentum;        /* (0.1), in [0,1]; a negative value means 0 */
+    bool no_affine;        /* no weight and bias: gamma = 1, beta = 0 */
+} bnff_batchnorm_options;
+
+/**
+ * Batch normalization over N, H and W (Ioffe & Szegedy 2015, alg. 1):
+ *     y[n,h,w,c] = gamma[c] * (x[n,h,w,c] - mean[c]) / sqrt(var[c] + eps) + beta[c]
+ * Training: mean, var over the M = N*H*W values of channel c, var divided by M; running statistics
+ * r += momentum * (batch - r), with the variance divided by M - 1 there (PyTorch's convention).
+ * Evaluation, or frozen by the plan: the running statistics are used and stay as they are.
+ * Parameters <name>.weight, .bias, .running_mean, .running_var. options may be NULL.
+ */
+BNFF_API bnff_value bnff_batchnorm(bnff_graph *graph, const char *name, bnff_value x, const bnff_batchnorm_options *options);
+
+typedef enum bnff_activation {
+    BNFF_IDENTITY,
+    BNFF_RELU,
+    BNFF_RELU6,
+    BNFF_LEAKY_RELU,   /* x > 0 ? x : slope * x */
+    BNFF_SILU,         /* x * sigmoid(x) */
+    BNFF_HARDSWISH,    /* x * min(max(x + 3, 0), 6) / 6 */
+    BNFF_SIGMOID,
+    BNFF_HARDSIGMOID   /* min(max(x + 3, 0), 6) / 6 */
+} bnff_activation;
+
+/** Elementwise activation; NaN passes through all of them. slope is read by BNFF_LEAKY_RELU only. */
+BNFF_API bnff_value bnff_activate(bnff_graph *graph, bnff_value x, bnff_activation kind, float slope);
+BNFF_API bnff_value bnff_relu(bnff_graph *graph, bnff_value x);
+
+typedef struct bnff_pool_options {
+    int kernel[2];  /* required; kernel[1] = 0 means square, likewise below */
+    int stride[2];  /* (kernel) */
+    int padding[2]; /* (0), at most kernel / 2 */
+    int dilation[2];/* (1), max pooling only */
+    bool ceil_mode; /* round the output size up; windows may not start in the right or bottom padding */
+    bool exclude_pad; /* average pooling: divide by the count of real pixels (count_include_pad=False) */
+} bnff_pool_options;
+
+/** Max pooling; padding counts as -infinity, the first maximum in row order gets the gradient, NaN wins. */
+BNFF_API bnff_value bnff_maxpool(bnff_graph *graph, bnff_value x, const bnff_pool_options *options);
+BNFF_API bnff_value bnff_avgpool(bnff_graph *graph, bnff_value x, const bnff_pool_options *options);
+/** Average over all pixels: [N,H,W,C] to [N,1,1,C]. */
+BNFF_API bnff_value bnff_global_avgpool(bnff_graph *graph, bnff_value x);
+/** Average pooling to a fixed size: output cell i of O covers [floor(i I / O), ceil((i + 1) I / O)) (PyTorch). */
+BNFF_API bnff_value bnff_adaptive_avgpool(bnff_graph *graph, bnff_value x, int out_height, int out_width);
+
+/** Elementwise a + b of equal shapes. */
+BNFF_API bnff_value bnff_add(bnff_graph *graph, bnff_value a, bnff_value b);
+/** x[n,h,w,c] * gate[n,0,0,c]: gate has H = W = 1 (squeeze and excitation). */
+BNFF_API bnff_value bnff_mul_gate(bnff_graph *graph, bnff_value x, bnff_value gate);
+/** Concatenation along C of 1 <= count values equal in N, H, W. Never copies. */
+BNFF_API bnff_value bnff_concat(bnff_graph *graph, const bnff_value *values, int count);
+/** Channels [first, first + channels) of x. Never copies. */
+BNFF_API bnff_value bnff_slice(bnff_graph *graph, bnff_value x, int first, int channels);
+/** Dropout: in training zeroes elements with probability p, 0 <= p < 1, and scales the others by 1 / (1 - p).
+ *  The bits come from a counter-based generator keyed by (seed, step, node, logical NHWC index). */
+BNFF_API bnff_value bnff_dropout(bnff_graph *graph, bnff_value x, float p);
+/**
+ * Fully connected layer on the flattened x: y[n,o] = bias[o] + sum_i x[n,i] * weight[o,i], i in PyTorch's order
+ * (c, h, w), C*H*W features. H and W of x must be known: pool to a fixed size before. Result is [N,1,1,out].
+ */
+BNFF_API bnff_value bnff_linear(bnff_graph *graph, const char *name, bnff_value x, int out_features, bool bias);
+
+/** Declare x an output of the network. Outputs are numbered from 0 in this order. */
+BNFF_API void bnff_output(bnff_graph *graph, bnff_value x);
+
+/* -- Looking at a graph ------------------------------------------------------------------------------------------ */
+
+BNFF_API int bnff_value_channels(const bnff_graph *graph, bnff_value x);
+/** Print the graph as text that bnff_graph_parse reads back. The caller frees *text with bnff_free. */
+BNFF_API bnff_status bnff_graph_print(const bnff_graph *graph, char **text, bnff_error *error);
+/** Read a printed graph. */
+BNFF_API bnff_status bnff_graph_parse(const char *text, bnff_graph **graph, bnff_error *error);
+/** Free memory that a bnff function handed over. Accepts NULL. */
+BNFF_API void bnff_free(void *memory);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

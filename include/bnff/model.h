@@ -1,0 +1,58 @@
+/* The model zoo, and the state (parameters and buffers) of a network. */
+#ifndef BNFF_MODEL_H
+#define BNFF_MODEL_H
+
+#include <bnff/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bnff_model_info {
+    const char *name;        /* "densenet121", "densenet-bc-100-12", "resnet20" */
+    int min_size;            /* smallest image side the architecture accepts */
+    int default_size;        /* image side it was published for: 224 or 32 */
+    const char *classifier;  /* name of the head's layer: "classifier", "fc", "classifier.6" */
+    bool pattern;            /* stands for a family such as densenet-bc-L-k */
+} bnff_model_info;
+
+/** The zoo by index; false past the end. */
+BNFF_API bool bnff_model_list(int index, bnff_model_info *info);
+/** @return false if no model has that name; families are recognised ("densenet-bc-22-12"). */
+BNFF_API bool bnff_model_find(const char *name, bnff_model_info *info);
+/** The known name nearest to a misspelt one, never NULL. */
+BNFF_API const char *bnff_model_nearest(const char *name);
+
+typedef struct bnff_model_options {
+    int classes;    /* > 0 */
+    int channels;   /* of the image input: 0 means 3 */
+    float dropout;  /* densenet's drop_rate; vgg's classifier dropout is its own .5 unless < 0; 0: the published value */
+} bnff_model_options;
+/** Build a model of the zoo into an empty graph, with torchvision's structure and parameter names; adds its input and output.
+ *  @return BNFF_OK; BNFF_E_ARG: unknown name (hint: the nearest), classes or channels. */
+BNFF_API bnff_status bnff_model_build(bnff_graph *graph, const char *name, const bnff_model_options *options, bnff_error *error);
+
+/* -- State ------------------------------------------------------------------------------------------------------- */
+
+/** Storage for all parameters and buffers of a graph, float32, plus num_batches_tracked of each BN. */
+typedef struct bnff_state bnff_state;
+
+/** Parameters and buffers: gamma and running_var 1, everything else 0. The graph must outlive the state. */
+BNFF_API bnff_status bnff_state_create(const bnff_graph *graph, bnff_state **state, bnff_error *error);
+BNFF_API void bnff_state_destroy(bnff_state **state);
+/** Pointers by parameter index, as bnff_forward_args.params wants them. */
+BNFF_API float *const *bnff_state_params(bnff_state *state);
+/** num_batches_tracked of the BN whose running_mean has this parameter index; NULL for other parameters. */
+BNFF_API int64_t *bnff_state_batches(bnff_state *state, int param);
+/** Count one training batch in every BN that is not frozen (frozen_stats as in bnff_plan_options, may be NULL). */
+BNFF_API void bnff_state_count_batch(bnff_state *state, const bool *frozen_stats);
+/**
+ * Initialise as torchvision does for `model` (resnet: kaiming normal, fan_out; densenet: kaiming normal, fan_in;
+ * vgg: kaiming normal, fan_out, linear normal(0, .01); linear elsewhere uniform(+-1/sqrt(in))), reproducibly from seed.
+ */
+BNFF_API bnff_status bnff_state_init(bnff_state *state, const char *model, uint64_t seed, bnff_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,77 @@
+/* Weight files: named tensors with string metadata. Reads .safetensors and .pth, writes .safetensors. */
+#ifndef BNFF_WEIGHTS_H
+#define BNFF_WEIGHTS_H
+
+#include <bnff/model.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bnff_weights bnff_weights;
+
+typedef enum bnff_dtype { BNFF_F32, BNFF_F64, BNFF_F16, BNFF_BF16, BNFF_I64, BNFF_I32, BNFF_U8, BNFF_BOOL } bnff_dtype;
+
+typedef struct bnff_weights_entry {
+    const char *name;
+    bnff_dtype dtype;
+    int rank;              /* 0 to 8 */
+    int64_t shape[8];
+    int64_t elements;
+    const void *data;      /* little-endian, row-major, any alignment; valid while the bnff_weights lives */
+} bnff_weights_entry;
+
+/**
+ * Read a weight file; the format is told from its bytes. Hostile files are refused: sizes are checked before anything is
+ * allocated, and a .pth is read by a restricted unpickler that builds tensors and containers and calls nothing.
+ * .pth: nested "model", "state_dict", "model_state_dict", "state_dict_ema", "model_ema" are entered.
+ * In both, the prefixes "module." and "_orig_mod." are stripped.
+ * @return BNFF_OK; BNFF_E_IO; BNFF_E_FORMAT: the message names the file and the byte or entry; BNFF_E_MEMORY.
+ */
+BNFF_API bnff_status bnff_weights_open(const char *path, bnff_weights **weights, bnff_error *error);
+/** An empty set, to be filled and saved. */
+BNFF_API bnff_status bnff_weights_create(bnff_weights **weights, bnff_error *error);
+BNFF_API void bnff_weights_destroy(bnff_weights **weights);
+
+BNFF_API int bnff_weights_count(const bnff_weights *weights);
+BNFF_API bool bnff_weights_get(const bnff_weights *weights, int index, bnff_weights_entry *entry);
+/** Index by name, or -1. */
+BNFF_API int bnff_weights_find(const bnff_weights *weights, const char *name);
+/** Convert an entry to float32. dst has entry->elements floats. */
+BNFF_API void bnff_weights_to_f32(const bnff_weights_entry *entry, float *dst);
+/** Metadata string, or NULL. */
+BNFF_API const char *bnff_weights_metadata(const bnff_weights *weights, const char *key);
+/** The i-th metadata pair, sorted by key; false past the end. */
+BNFF_API bool bnff_weights_metadata_at(const bnff_weights *weights, int index, const char **key, const char **value);
+
+/** Add a tensor; name and data are copied. @return BNFF_E_ARG: name taken, rank or shape. */
+BNFF_API bnff_status bnff_weights_add(bnff_weights *weights, const bnff_weights_entry *entry, bnff_error *error);
+BNFF_API bnff_status bnff_weights_set_metadata(bnff_weights *weights, const char *key, const char *value, bnff_error *error);
+/** Write .safetensors: aside, fsynced, renamed, so that `path` is the old file or the whole new one at any moment.
+ *  Equal contents give equal bytes. */
+BNFF_API bnff_status bnff_weights_save(const bnff_weights *weights, const char *path, bnff_error *error);
+
+/* -- State dicts -------------------------------------------------------------------------------------------------- */
+
+typedef struct bnff_load_report {
+    bool head_replaced;         /* the classifier had another number of classes and was left as initialised */
+    int64_t file_classes;       /* its number of classes in the file, else 0 */
+    int loaded;                 /* tensors taken */
+    char detail[4096];          /* lists of missing, unexpected and mis-shaped names, one a line, when the load fails */
+} bnff_load_report;
+
+/**
+ * Load a state dict. Names must match the graph's, after the known renamings of old files (DenseNet's "norm.1" -> "norm1");
+ * num_batches_tracked may be absent. Every other missing, unexpected or mis-shaped tensor fails the load and leaves the state
+ * as it was, except the head (`classifier`, from bnff_model_info; NULL: none) which is kept when only its classes differ.
+ * An image input with another number of channels is adapted: 1 channel takes the sum over RGB, N repeat times 3/N.
+ */
+BNFF_API bnff_status bnff_state_load(bnff_state *state, const bnff_weights *weights, const char *classifier,
+                                     bnff_load_report *report, bnff_error *error);
+/** Add all parameters, buffers and num_batches_tracked under their state-dict names. */
+BNFF_API bnff_status bnff_state_store(bnff_state *state, bnff_weights *weights, bnff_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,13 @@
+/* All environment variables bnff reads; docs/env.md lists them. */
+#ifndef BF_ENV_H
+#define BF_ENV_H
+
+#include <stdbool.h>
+
+int bf_env_threads(void);            /* BNFF_THREADS, else OMP_NUM_THREADS; 0 if unset or not a positive number */
+const char *bf_env_max_isa(void);    /* BNFF_MAX_ISA or NULL */
+const char *bf_env_dump(void);       /* BNFF_DUMP: folder for graphs before and after each pass, or NULL */
+bool bf_env_verify(void);            /* BNFF_VERIFY: run the verifier after each pass in release builds too */
+bool bf_env_verbose(const char *topic); /* topic is in BNFF_VERBOSE=plan,dispatch,step,memory */
+
+#endif

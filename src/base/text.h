@@ -1,0 +1,23 @@
+/* A string that grows. Failure is sticky: check `failed` (or take NULL from bf_text_take) at the end. */
+#ifndef BF_TEXT_H
+#define BF_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <bnff/status.h>
+
+typedef struct bf_text {
+    char *data;      /* NUL-terminated once anything was added */
+    size_t length, capacity;
+    bool failed;     /* out of memory: everything added since is missing */
+} bf_text;
+
+void bf_text_add(bf_text *text, const char *format, ...) BNFF_PRINTF(2, 3);
+void bf_text_append(bf_text *text, const void *bytes, size_t length);
+/* Add `string` as a JSON string literal with its quotes; invalid UTF-8 bytes become U+FFFD. */
+void bf_text_json(bf_text *text, const char *string);
+/* Hand the string over (the caller frees it with bf_free); NULL after a failure. The text is empty again. */
+char *bf_text_take(bf_text *text);
+void bf_text_free(bf_text *text);
+
+#endif

@@ -1,0 +1,81 @@
+/* Tile kernels: everything that touches floats in a step. No graph, no threads, no malloc; they cannot fail.
+ *
+ * One plain C source (GCC vector extensions where the compiler needs help) is compiled once per instruction set; the table
+ * below holds the pointers of one of them. kernels.def lists the functions once and makes prototypes, table and test entries.
+ *
+ * Blocks. A feature map is stored in blocks of at most BF_BLOCK channels, each block n pixels by `ld` floats, ld a multiple of
+ * BF_LANES and >= the channels; lanes past the last channel hold anything. Elementwise kernels work on a block's piece:
+ * n >= 1 consecutive pixels by c lanes, c in {16, 32}, each operand with its own ld (floats from pixel to pixel).
+ * Per-channel vectors have c floats. Blocks are 64-byte aligned; dst may equal a source (same ld), else they do not overlap.
+ * Names and equations are those of docs/math.md: y = fma(s, x - p, t) is batch normalization with pivot p.
+ */
+#ifndef BF_KERNELS_H
+#define BF_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <bnff/graph.h>
+
+enum {
+    BF_LANES = 16, /* channels are stored in multiples of this */
+    BF_BLOCK = 32, /* channels of a full block */
+    BF_STATS_PIXELS = 256 /* most pixels of one call of a summing kernel: bounds the error of its float sums */
+};
+
+typedef struct bf_act {
+    bnff_activation kind;
+    float slope; /* of leaky relu */
+} bf_act;
+
+/* Memory to fetch into L2 while a GEMM computes: `ranges` of bytes, consumed a cache line at a time. */
+typedef struct bf_prefetch {
+    struct { const char *at, *end; } range[8];
+    int count, current;
+    int lines_per_step; /* cache lines every 16 k-steps */
+} bf_prefetch;
+
+/* One product of a batch: c[j][i] += sum_k a[k*lda + i] * b[k*bk + j*bn]. */
+typedef struct bf_gemm_pair {
+    const float *a, *b;
+    int k; /* >= 1 */
+} bf_gemm_pair;
+
+/* Batch-reduce GEMM of one tile:  c[j*ldc + i] = (accumulate ? c : 0) + sum over pairs and k,   0 <= i < m, 0 <= j < n.
+ * The vector runs along i (output channels), b is broadcast. m in {16, 32}; n >= 1, any; a aligned to 64 bytes, lda a multiple of 16.
+ *   forward, data gradient: a = packed weights [k][m], bk = 1, bn = pixel stride of the activation
+ *   weight gradient:        a = output gradient [pixel][m], b = activation [pixel][j]: bk = pixel stride, bn = 1
+ * bk = 1 and bn = 1 are the fast cases; others are correct. */
+typedef struct bf_gemm {
+    int m, n, count;
+    const bf_gemm_pair *pairs;
+    ptrdiff_t lda, bk, bn;
+    float *c;
+    ptrdiff_t ldc;
+    bool accumulate;
+    bf_prefetch *prefetch; /* or NULL */
+} bf_gemm;
+
+/* Window kernels work on a run of n output pixels that all see the same taps: tap t of output pixel j is at
+ * src + j*step + offset[t] (floats). 1 <= taps. */
+typedef struct bf_taps {
+    int count;
+    const ptrdiff_t *offset;
+} bf_taps;
+
+#define BF_KERNEL(name, args) void (*name) args;
+typedef struct bf_kernels {
+    const char *isa;
+    int vector; /* floats in a vector register */
+#include "kernels/kernels.def"
+} bf_kernels;
+#undef BF_KERNEL
+
+/* The table of an instruction set by name, NULL if this build or this machine has none of that name. */
+const bf_kernels *bf_kernels_find(const char *isa);
+/* Tables this machine can run, best first; NULL past the end. The last one is always "plain". */
+const bf_kernels *bf_kernels_at(int index);
+
+/* Derivative factors, masks and formulas shared by every kernel are in formulas.h, so that all levels agree bit for bit. */
+
+#endif
