@@ -1,0 +1,52 @@
+# The front door: one word a task. Meson does the work (meson.build); BUILD names another build folder.
+BUILD ?= build
+
+.PHONY: all build deps demo quick test test-long fuzz lint bench golden install clean help
+
+all: build
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1	/p' $(MAKEFILE_LIST)
+
+$(BUILD)/build.ninja:
+	@command -v meson >/dev/null && command -v ninja >/dev/null || { echo "make: meson and ninja are missing: 'make deps' installs what is needed" >&2; exit 1; }
+	meson setup $(BUILD)
+
+build: $(BUILD)/build.ninja ## library, command line and tests in build/
+	@ninja -C $(BUILD)
+
+deps: ## install what is missing (Debian, Ubuntu)
+	@scripts/deps.sh
+
+# Ten minutes at most on two cores, at least 90 % of the test images right.
+demo: deps ## train a DenseNet on Fashion-MNIST and write a report
+	@$(MAKE) --no-print-directory build
+	$(BUILD)/bnff train fashion-mnist --model densenet-bc-22-12 --epochs 3 --batch-size 128 --output-dir runs --name demo --exist-ok --report
+
+quick: deps ## the tests that take less than a minute
+	@scripts/run_tests.py quick
+
+test: deps ## all tests but the long ones, also under the sanitizers
+	@scripts/run_tests.py test
+
+test-long: deps ## every test there is
+	@scripts/run_tests.py long
+
+fuzz: deps ## feed the parsers garbage for a long time (FUZZ_SECONDS each)
+	@scripts/fuzz.sh $(or $(FUZZ_SECONDS),600)
+
+lint: ## form of the sources
+	@scripts/lint.py
+
+bench: build ## speed of a training step on this machine
+	$(BUILD)/bnff bench step
+
+golden: ## make tests/golden again from PyTorch and Pillow (downloads them)
+	@tests/golden/make.sh
+
+install: build ## into PREFIX (default: meson's, /usr/local); DESTDIR is honoured
+	$(if $(PREFIX),meson configure $(BUILD) -Dprefix=$(abspath $(PREFIX)))
+	meson install -C $(BUILD)
+
+clean: ## remove all builds
+	rm -rf build build-asan build-tsan build-fuzz
