@@ -11,10 +11,10 @@
 
 static const bf_kernels *choose_kernels(const char *name, bnff_status *status, bnff_error *error)
 {
-    const bf_kernels *kernels = name ? bf_kernels_find(name) : bf_kernels_at(0);
+    const bf_kernels *kernels = name ? bf_kernels_at_most(name) : bf_kernels_at(0);
     *status = BNFF_OK;
     if (kernels) return kernels;
-    *status = bf_fail(error, BNFF_E_ARG, "instruction set '%s' is unknown, or not one of this machine's", name);
+    *status = bf_fail(error, BNFF_E_ARG, "instruction set '%s' is unknown here", name);
     bf_hint(error, BNFF_E_ARG, "the best one here is '%s'; every machine has 'plain'", bf_kernels_at(0)->isa);
     return NULL;
 }

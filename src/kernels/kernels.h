@@ -73,6 +73,8 @@ typedef struct bf_kernels {
 
 /* The table of an instruction set by name, NULL if this build or this machine has none of that name. */
 const bf_kernels *bf_kernels_find(const char *isa);
+/* The best table this machine can run that is not better than `isa`; NULL if this build knows no table of that name. */
+const bf_kernels *bf_kernels_at_most(const char *isa);
 /* Tables this machine can run, best first; NULL past the end. The last one is always "plain". */
 const bf_kernels *bf_kernels_at(int index);
 

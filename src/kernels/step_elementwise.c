@@ -1,0 +1,186 @@
+/* Elementwise steps of a task on a block's piece: n pixels by c = 16 or 32 lanes. Per-channel vectors stay in registers over
+ * the pixels. An operand is read once and written once: 1 load or store per element and operand, from L2. */
+#include "base/random.h"
+#include "kernels/formulas.h"
+
+BF_INLINE void load_channels(vf *v, const float *p, const int c)
+{
+    BF_UNROLL
+    for (int i = 0; i < c / V; i++) v[i] = v_load(p + i * V);
+}
+
+BF_INLINE void copy_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd, src += lds)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, v_load(src + i));
+}
+void BF_ISA_NAME(copy)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, int c)
+{
+    BF_BY_C(c, copy_any, dst, ldd, src, lds, n);
+}
+
+BF_INLINE void copy_stream_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd, src += lds)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_stream(dst + i, v_load(src + i));
+    v_stream_end();
+}
+void BF_ISA_NAME(copy_stream)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, int c)
+{
+    BF_BY_C(c, copy_stream_any, dst, ldd, src, lds, n);
+}
+
+BF_INLINE void fill_any(float *dst, ptrdiff_t ldd, float value, int n, const int c)
+{
+    const vf v = v_set(value);
+    for (int j = 0; j < n; j++, dst += ldd)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, v);
+}
+void BF_ISA_NAME(fill)(float *dst, ptrdiff_t ldd, float value, int n, int c) { BF_BY_C(c, fill_any, dst, ldd, value, n); }
+
+BF_INLINE void affine_act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, const float *s, const float *p,
+                              const float *t, float slope, const int kind, const int c)
+{
+    vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS];
+    load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
+    for (int j = 0; j < n; j++, dst += ldd, x += ldx)
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++) v_store(dst + i * V, f_act(f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]), kind, slope));
+}
+void BF_ISA_NAME(affine_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
+                             const float *t, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope);
+}
+
+BF_INLINE void act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, float slope, const int kind, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd, x += ldx)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, f_act(v_load(x + i), kind, slope));
+}
+void BF_ISA_NAME(act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, act_any, dst, ldd, x, ldx, n, act.slope);
+}
+
+BF_INLINE void add_act_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, float slope,
+                           const int kind, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd, a += lda, b += ldb)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, f_act(v_load(a + i) + v_load(b + i), kind, slope));
+}
+void BF_ISA_NAME(add_act)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope);
+}
+
+BF_INLINE void affine_add_act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n,
+                                  const float *s, const float *p, const float *t, float slope, const int kind, const int c)
+{
+    vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS];
+    load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
+    for (int j = 0; j < n; j++, dst += ldd, x += ldx, b += ldb)
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++) {
+            const vf y = f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]);
+            v_store(dst + i * V, f_act(y + v_load(b + i * V), kind, slope));
+        }
+}
+void BF_ISA_NAME(affine_add_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n, int c,
+                                 const float *s, const float *p, const float *t, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope);
+}
+
+BF_INLINE void act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, float slope,
+                            const int kind, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd, g += ldg, u += ldu)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, f_act_grad(v_load(g + i), v_load(u + i), kind, slope));
+}
+void BF_ISA_NAME(act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, int c, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, act_grad_any, dst, ldd, g, ldg, u, ldu, n, act.slope);
+}
+
+BF_INLINE void affine_act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n,
+                                   const float *s, const float *p, const float *t, float slope, const int kind, const int c)
+{
+    vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS];
+    load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
+    for (int j = 0; j < n; j++, dst += ldd, g += ldg, x += ldx)
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++) {
+            const vf u = f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]);
+            v_store(dst + i * V, f_act_grad(v_load(g + i * V), u, kind, slope));
+        }
+}
+void BF_ISA_NAME(affine_act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n, int c,
+                                  const float *s, const float *p, const float *t, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope);
+}
+
+BF_INLINE void bn_dx_any(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, const float *s,
+                         const float *p, const float *c1, const float *c0, const int c)
+{
+    vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], c1v[BF_MAX_VECTORS], c0v[BF_MAX_VECTORS];
+    load_channels(sv, s, c), load_channels(pv, p, c), load_channels(c1v, c1, c), load_channels(c0v, c0, c);
+    for (int j = 0; j < n; j++, dst += ldd, dy += ldy, x += ldx)
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++)
+            v_store(dst + i * V, f_bn_dx(v_load(dy + i * V), v_load(x + i * V), sv[i], pv[i], c1v[i], c0v[i]));
+}
+void BF_ISA_NAME(bn_dx)(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
+                        const float *s, const float *p, const float *c1, const float *c0)
+{
+    BF_BY_C(c, bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, c1, c0);
+}
+
+BF_INLINE void scale_add_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, float scale, const float *b, ptrdiff_t ldb, int n,
+                             const int c)
+{
+    const vf sv = v_set(scale);
+    if (!b) {
+        for (int j = 0; j < n; j++, dst += ldd, a += lda)
+            BF_UNROLL
+            for (int i = 0; i < c; i += V) v_store(dst + i, v_load(a + i) * sv);
+        return;
+    }
+    for (int j = 0; j < n; j++, dst += ldd, a += lda, b += ldb)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, v_fma(v_load(a + i), sv, v_load(b + i)));
+}
+void BF_ISA_NAME(scale_add)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, float scale, const float *b, ptrdiff_t ldb, int n, int c)
+{
+    BF_BY_C(c, scale_add_any, dst, ldd, a, lda, scale, b, ldb, n);
+}
+
+/* The logical index of lane i is index + i in 64 bits: its low half carries into the high one where it wrapped. */
+BF_INLINE vf dropout_lanes(vf x, uint64_t index, vu lane, uint64_t key, uint32_t threshold, float scale)
+{
+    const vu low = (uint32_t)index + lane, high = (uint32_t)(index >> 32) - (vu)(low < lane);
+    const vu bits = f_random_bits(low, high, (uint32_t)key, (uint32_t)(key >> 32));
+    return v_zero_where((vi)(bits < threshold), x * scale);
+}
+BF_INLINE void dropout_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, uint64_t key, uint64_t first, int64_t channels,
+                           uint32_t threshold, float scale, const int c)
+{
+    vu lane[BF_MAX_VECTORS];
+    for (int i = 0; i < c; i++) lane[i / V][i % V] = (uint32_t)i;
+    for (int j = 0; j < n; j++, dst += ldd, src += lds, first += (uint64_t)channels)
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++) v_store(dst + i * V, dropout_lanes(v_load(src + i * V), first, lane[i], key, threshold, scale));
+}
+void BF_ISA_NAME(dropout)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, int c, uint64_t key, uint64_t first,
+                          int64_t channels, uint32_t threshold, float scale)
+{
+    const uint64_t mixed = bf_mix64(key + 0x9E3779B97F4A7C15u); /* keys that differ in one bit give unrelated streams */
+    BF_BY_C(c, dropout_any, dst, ldd, src, lds, n, mixed, first, channels, threshold, scale);
+}
