@@ -54,7 +54,8 @@
 
 /* An entry of the table of tests: like cmocka_unit_test, and names the case that failed whatever assertion it was. */
 #define test(function) {#function, support_run, NULL, support_finish, (void *)(uintptr_t)(function)}
-#define run_all(tests) cmocka_run_group_tests(tests, NULL, NULL)
+#define run_all(tests) (support_begin(), cmocka_run_group_tests(tests, NULL, NULL))
+void support_begin(void);
 void support_run(void **state);
 int support_finish(void **state);
 

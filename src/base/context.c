@@ -45,8 +45,9 @@ bnff_status bnff_context_create(const bnff_context_options *options, bnff_contex
     context->target.vector = kernels->vector;
     context->target.cells = context->threads;
     if (!context->parallel && !(context->pool = bf_threads_create(context->threads))) {
+        const int threads = context->threads;
         bf_free(context);
-        return bf_fail(error, BNFF_E_MEMORY, "no memory for %d threads", context->threads);
+        return bf_fail(error, BNFF_E_MEMORY, "no memory for %d threads", threads);
     }
     bf_log(context, "dispatch", "isa,%s,vector,%d,threads,%d,l2,%zu", kernels->isa, kernels->vector, context->threads, context->target.l2);
     *out = context;

@@ -1,6 +1,7 @@
 /* The helpers of support.h themselves: a helper that never fails would make every test pass. */
 #include "support.h"
 
+#include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -20,6 +21,8 @@ static void wrong_status(void **state) { (void)state; bnff_error e = {.message =
 static void wrong_words(void **state) { (void)state; bnff_error e = {.message = "m"}; check_fails(BNFF_E_IO, BNFF_E_IO, &e, "absent"); }
 static void plain_assertion(void **state) { (void)state; test_case("planted assertion"); assert_int_equal(1, 2); }
 
+static void skipped(void **state) { (void)state; skip(); }
+
 #ifndef __SANITIZE_ADDRESS__
 static void write_before(void **state) { (void)state; volatile float *x = guarded(5); x[-1] = 0; check_guards(); }
 static void write_behind(void **state) { (void)state; volatile float *x = guarded(5); x[5] = 0; check_guards(); }
@@ -31,7 +34,7 @@ static void mistakes_are_reported(void **state)
 {
     (void)state;
     static const struct CMUnitTest planted[] = {
-        test(wrong_value), test(nan_for_number), test(number_for_nan), test(wrong_sign), test(wrong_status), test(wrong_words), test(plain_assertion),
+        test(wrong_value), test(nan_for_number), test(number_for_nan), test(wrong_sign), test(wrong_status), test(wrong_words), test(plain_assertion), test(skipped),
 #ifndef __SANITIZE_ADDRESS__
         test(write_before), test(write_behind), test(write_before_nothing),
 #endif
@@ -40,7 +43,8 @@ static void mistakes_are_reported(void **state)
     fflush(stdout);
     const pid_t child = fork();
     if (child == 0) {
-        if (!freopen(log, "w", stdout) || !freopen("/dev/null", "w", stderr)) _exit(100);
+        const int fd = open(log, O_WRONLY | O_CREAT, 0600);
+        if (dup2(fd, STDOUT_FILENO) < 0 || !freopen("/dev/null", "w", stderr)) _exit(100);
         const int failures = run_all(planted);
         fflush(stdout);
         _exit(failures);
@@ -48,13 +52,17 @@ static void mistakes_are_reported(void **state)
     int result;
     assert_int_equal(waitpid(child, &result, 0), child);
     assert_true(WIFEXITED(result));
-    assert_int_equal(WEXITSTATUS(result), COUNT_OF(planted));
+    assert_int_equal(WEXITSTATUS(result), COUNT_OF(planted) - 1);
     char text[16384];
     FILE *file = fopen(log, "r");
     assert_non_null(file);
     text[fread(text, 1, sizeof text - 1, file)] = '\0';
     fclose(file);
-    assert_non_null(strstr(text, "planted assertion"));
+    assert_non_null(strstr(text, "left in case: planted assertion\n"));
+    assert_non_null(strstr(text, "\nok 8 # SKIP"));
+    int lines = 0;
+    for (const char *at = text; (at = strstr(at, "\nnot ok ")); at++) lines++;
+    assert_int_equal(lines, COUNT_OF(planted) - 1);
 }
 
 static void cases_seed_their_numbers(void **state)
