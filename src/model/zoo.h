@@ -1,0 +1,44 @@
+/* What a family of networks gives the zoo. A family is one file that describes its members in a table and builds them on the
+ * public graph API; zoo.c knows nothing of any architecture. A new family: its file, a line in zoo.c's table, its test. */
+#ifndef BF_ZOO_H
+#define BF_ZOO_H
+
+#include <bnff/model.h>
+
+/* How torchvision initialises a family. Biases that are not listed are zero, batch normalizations 1 and 0. */
+typedef enum bf_init_weights {
+    BF_INIT_UNIFORM,       /* PyTorch's layer default: uniform(+-1/sqrt(fan_in)) */
+    BF_INIT_NORMAL_FAN_IN, /* kaiming normal: std = sqrt(2 / fan_in),  fan_in  = C/groups * KH * KW */
+    BF_INIT_NORMAL_FAN_OUT,/* kaiming normal: std = sqrt(2 / fan_out), fan_out = OC * KH * KW */
+    BF_INIT_NORMAL_01      /* normal(0, 0.01) */
+} bf_init_weights;
+typedef struct bf_init {
+    bf_init_weights conv, linear;
+    bool uniform_conv_bias, uniform_linear_bias; /* uniform(+-1/sqrt(fan_in)) instead of zero */
+} bf_init;
+
+typedef struct bf_family {
+    bf_init init;
+    bool has_dropout;
+    /* The index-th member or pattern; false past the end. */
+    bool (*list)(int index, bnff_model_info *info);
+    /* Recognise a member by name; info->name is then `name` itself or a name of the table. */
+    bool (*find)(const char *name, bnff_model_info *info);
+    /* Add member `name` on an image; returns the logits. Failures stick to the graph. */
+    bnff_value (*build)(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options);
+    /* Why a name that looks like the family's is not a member, or NULL. May be NULL. */
+    const char *(*reason)(const char *name);
+} bf_family;
+
+extern const bf_family bf_densenet, bf_resnet, bf_resnet_cifar, bf_vgg, bf_mobilenet;
+
+/* The family that has a member of that name, NULL if none has. */
+const bf_family *bf_family_of(const char *name, bnff_model_info *info);
+
+/* A formatted layer name. bf_layer_name("features.%d", 3).text lives to the end of the full expression, as a call's argument does. */
+typedef struct bf_layer {
+    char text[96];
+} bf_layer;
+bf_layer bf_layer_name(const char *format, ...) BNFF_PRINTF(1, 2);
+
+#endif
