@@ -29,7 +29,7 @@ typedef struct bnff_optimizer_options {
     float beta1, beta2, eps;   /* Adam, AdamW: 0 means .9, .999, 1e-8 */
     float weight_decay;        /* of every parameter ... */
     float norm_weight_decay;   /* ... except BN's weight and bias, when >= 0; negative: the same */
-    float bias_weight_decay;   /* ... and biases of convolutions and linear layers, when >= 0 */
+    float bias_weight_decay;   /* ... and every bias, BN's included (it goes first, as in torchvision), when >= 0 */
 } bnff_optimizer_options;
 
 typedef struct bnff_optimizer bnff_optimizer;
@@ -37,8 +37,11 @@ typedef struct bnff_optimizer bnff_optimizer;
 BNFF_API bnff_status bnff_optimizer_create(bnff_context *context, const bnff_graph *graph, const bnff_optimizer_options *options,
                                            const bool *frozen, bnff_optimizer **optimizer, bnff_error *error);
 BNFF_API void bnff_optimizer_destroy(bnff_optimizer **optimizer);
-/** One update in one sweep over parameters, gradients and moments, threaded. gradient_scale multiplies every gradient first. */
+/** One update in one sweep over parameters, gradients and moments, threaded. gradient_scale multiplies every gradient first.
+ *  A parameter whose gradient is NULL stays as it is. The result does not depend on the number of threads. */
 BNFF_API void bnff_optimizer_step(bnff_optimizer *optimizer, float *const *params, float *const *gradients, double lr, double gradient_scale);
+/** Change SGD's momentum, or Adam's beta1, from the next step on, as one-cycle asks. SGD created with momentum 0 keeps 0. */
+BNFF_API void bnff_optimizer_set_momentum(bnff_optimizer *optimizer, double momentum);
 /** L2 norm of all gradients together, in double, in fixed order. */
 BNFF_API double bnff_gradient_norm(bnff_optimizer *optimizer, float *const *gradients);
 /** Moments and step count under "optimizer.*" names; load expects what store wrote for the same graph. */
