@@ -14,7 +14,7 @@ typedef struct bf_report_epoch {
 } bf_report_epoch;
 
 typedef struct bf_report_mistake {
-    bnff_image image;           /* borrowed, at most 512 pixels a side are shown well; pixels NULL: no picture */
+    bnff_image image;           /* borrowed; larger ones are shrunk to 256 pixels a side; pixels NULL: no picture */
     const char *name;           /* file or item name, may be NULL */
     int label, predicted;
     double probability;         /* of `predicted`, 0..1 */
