@@ -35,6 +35,8 @@ BNFF_API void bnff_weights_destroy(bnff_weights **weights);
 
 BNFF_API int bnff_weights_count(const bnff_weights *weights);
 BNFF_API bool bnff_weights_get(const bnff_weights *weights, int index, bnff_weights_entry *entry);
+/** The file it was opened from, as given; NULL for a created one. */
+BNFF_API const char *bnff_weights_path(const bnff_weights *weights);
 /** Index by name, or -1. */
 BNFF_API int bnff_weights_find(const bnff_weights *weights, const char *name);
 /** Convert an entry to float32. dst has entry->elements floats. */
