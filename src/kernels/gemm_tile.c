@@ -1,19 +1,43 @@
 /* The batch-reduce GEMM of one tile (kernels.h): where a step spends its time.
  *
- * A register tile is R vectors of rows (output channels) by N columns; its R*N sums stay in registers over all pairs and all k,
- * and each k-step is R loads of a, N broadcasts of b and R*N multiply-adds. Every R by N that occurs is a function of its own
- * (constants by inlining); the tile of the call is cut into them. */
+ * A register tile is R vectors of rows (output channels) by N columns. Its R*N sums stay in registers over all pairs and all k,
+ * and one k is R loads of a, N broadcasts of b, R*N multiply-adds. Every R by N that occurs is a function of its own, made by
+ * inlining with constants; the tile of a call is cut into them, its columns into pieces as equal as can be: 13 is 5+4+4, as a
+ * machine with two multiply-adds of latency 4 a cycle needs 8 sums to be busy. Where a piece is too narrow for that, it takes
+ * twice the rows.
+ * The loop over k is not unrolled: the whole loop is some 20 instructions that run at the peak, and GCC spills sums when it is. */
 #include "kernels/isa.h"
 
-enum { FORM_NN, FORM_NT, FORM_ANY, FORMS };
+enum {
+    FORM_NN, /* bk = 1: forward, data gradient */
+    FORM_NT, /* bn = 1: weight gradient */
+    FORM_ANY,
+    FORMS,
+    PREFETCH_EVERY = 16, /* k-steps */
+    L1_FLOATS = 7 << 10 /* 28 KiB: what fits every first level cache */
+};
 
 #if BF_VECTOR == 16
-enum { COLUMNS_1 = 14, COLUMNS_2 = 14, COLUMNS_4 = 1 };
+/* 32 registers, b is an operand in memory: 28 sums. At m = 16, 14 sums. */
+#define COLUMNS(X, R) X(R, 1) X(R, 2) X(R, 3) X(R, 4) X(R, 5) X(R, 6) X(R, 7) X(R, 8) X(R, 9) X(R, 10) X(R, 11) X(R, 12) X(R, 13) X(R, 14)
+#define SHAPES(X) COLUMNS(X, 1) COLUMNS(X, 2)
+enum { ROWS = 2, MOST_NN = 14, MOST_NT = 14, MOST_ANY = 14, WIDE_ROWS = 2, WIDE_MOST = 0 };
+#elif defined(BF_NEON)
+/* 32 registers, b a register of 4 values picked by lane: 16 sums and 8 of b, or 24 sums and 3 of b. */
+#define SHAPES(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7) X(2, 8) X(2, 9) X(2, 10) X(2, 11) X(2, 12) X(4, 1) X(4, 2) X(4, 3) X(4, 4)
+enum { ROWS = 2, MOST_NN = 8, MOST_NT = 12, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 4 };
 #else
-enum { COLUMNS_1 = 6, COLUMNS_2 = 6, COLUMNS_4 = 3 };
+/* 16 registers: 12 sums */
+#define SHAPES(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(4, 1) X(4, 2) X(4, 3)
+enum { ROWS = 2, MOST_NN = 6, MOST_NT = 6, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 3 };
 #endif
 
-static void prefetch_step(bf_prefetch *p)
+/* Pairs first <= p < last of the batch. */
+typedef struct span {
+    int first, last;
+} span;
+
+BF_INLINE void prefetch_step(bf_prefetch *p)
 {
     for (int lines = p->lines_per_step; lines > 0 && p->current < p->count; lines--) {
         __builtin_prefetch(p->range[p->current].at, 0, 2);
@@ -22,75 +46,134 @@ static void prefetch_step(bf_prefetch *p)
     }
 }
 
-/* k products into acc; bk and bn are constants where the form says so. */
-BF_INLINE void multiply(vf *acc, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t bk, ptrdiff_t bn, int k, const int R, const int N)
+/* One k: sums[j*R + r] += a[r] * b[j*bn] */
+BF_INLINE void k_step(vf *sums, const float *a, const float *b, ptrdiff_t bn, const int R, const int N)
 {
-    for (; k > 0; k--, a += lda, b += bk) {
-        vf av[4];
+    vf av[4];
+    BF_UNROLL
+    for (int r = 0; r < R; r++) av[r] = v_load(a + r * V);
+    BF_UNROLL
+    for (int j = 0; j < N; j++) {
+        const vf bv = v_set(b[j * bn]);
+        BF_UNROLL
+        for (int r = 0; r < R; r++) sums[j * R + r] = v_fma(av[r], bv, sums[j * R + r]);
+    }
+}
+
+#ifdef BF_NEON
+/* NEON multiplies by a lane of a register; GCC spills sums when it is left to load lanes one by one. */
+
+/* One k, columns side by side: a vector of b is 4 columns. */
+BF_INLINE void k_step_lanes(vf *sums, const float *a, const float *b, const int R, const int N)
+{
+    vf av[4], bv[3];
+    BF_UNROLL
+    for (int r = 0; r < R; r++) av[r] = v_load(a + r * V);
+    BF_UNROLL
+    for (int j = 0; j < N / V; j++) bv[j] = v_load(b + j * V);
+    BF_UNROLL
+    for (int j = 0; j < N; j++)
+        BF_UNROLL
+        for (int r = 0; r < R; r++) sums[j * R + r] = v_fma(av[r], v_set(j < N / V * V ? bv[j / V][j % V] : b[j]), sums[j * R + r]);
+}
+
+/* Four k, side by side in b: a vector of b is 4 k of a column. */
+BF_INLINE void four_k_steps(vf *sums, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t bn, const int R, const int N)
+{
+    vf av[4], bv[8];
+    BF_UNROLL
+    for (int j = 0; j < N; j++) bv[j] = v_load(b + j * bn);
+    BF_UNROLL
+    for (int k = 0; k < V; k++, a += lda) {
         BF_UNROLL
         for (int r = 0; r < R; r++) av[r] = v_load(a + r * V);
         BF_UNROLL
-        for (int j = 0; j < N; j++) {
-            const vf bv = v_set(b[j * bn]);
+        for (int j = 0; j < N; j++)
             BF_UNROLL
-            for (int r = 0; r < R; r++) acc[j * R + r] = v_fma(av[r], bv, acc[j * R + r]);
-        }
+            for (int r = 0; r < R; r++) sums[j * R + r] = v_fma(av[r], v_set(bv[j][k]), sums[j * R + r]);
     }
 }
+#endif
 
-BF_INLINE void tile(const bf_gemm *g, int i, int j, const int form, const int R, const int N)
+/* k products of one pair */
+BF_INLINE void k_steps(vf *sums, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t bk, ptrdiff_t bn, int k, const int form,
+                       const int R, const int N)
+{
+#ifdef BF_NEON
+    if (form == FORM_NN && N <= MOST_NN)
+        for (; k >= V; k -= V, a += V * lda, b += V) four_k_steps(sums, a, lda, b, bn, R, N);
+    if (form == FORM_NT) {
+        for (; k > 0; k--, a += lda, b += bk) k_step_lanes(sums, a, b, R, N);
+        return;
+    }
+#endif
+    (void)form;
+    for (; k > 0; k--, a += lda, b += bk) k_step(sums, a, b, bn, R, N);
+}
+
+BF_INLINE void tile(const bf_gemm *g, span pairs, int i, int j, const int form, const int R, const int N)
 {
     const ptrdiff_t lda = g->lda, ldc = g->ldc, bk = form == FORM_NN ? 1 : g->bk, bn = form == FORM_NT ? 1 : g->bn;
-    float *c = g->c + j * ldc + i;
-    vf acc[28];
+    bf_prefetch *const prefetch = g->prefetch;
+    float *const c = g->c + j * ldc + i;
+    vf sums[28];
+    const bool add = g->accumulate || pairs.first;
     BF_UNROLL
-    for (int q = 0; q < R * N; q++) acc[q] = g->accumulate ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
+    for (int q = 0; q < R * N; q++) sums[q] = add ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
     int since = 0; /* k-steps since the last prefetch */
-    for (int p = 0; p < g->count; p++) {
-        const float *a = g->pairs[p].a + i, *b = g->pairs[p].b + j * bn;
-        for (int k = g->pairs[p].k; k > 0; k -= 16, a += 16 * lda, b += 16 * bk) {
-            const int part = k < 16 ? k : 16;
-            multiply(acc, a, lda, b, bk, bn, part, R, N);
+    for (const bf_gemm_pair *pair = g->pairs + pairs.first, *end = g->pairs + pairs.last; pair < end; pair++) {
+        const float *a = pair->a + i, *b = pair->b + j * bn;
+        for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk) {
+            part = k < PREFETCH_EVERY ? k : PREFETCH_EVERY;
+            k_steps(sums, a, lda, b, bk, bn, part, form, R, N);
             since += part;
-            if (since >= 16) {
-                since -= 16;
-                if (g->prefetch) prefetch_step(g->prefetch);
-            }
+            if (since < PREFETCH_EVERY) continue;
+            since -= PREFETCH_EVERY;
+            if (prefetch) prefetch_step(prefetch);
         }
     }
     BF_UNROLL
-    for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, acc[q]);
+    for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, sums[q]);
 }
 
-typedef void tile_fn(const bf_gemm *g, int i, int j);
-#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, int i, int j) { tile(g, i, j, form, R, N); }
+#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, span pairs, int i, int j) { tile(g, pairs, i, j, form, R, N); }
 #define TILES(R, N) TILE(FORM_NN, R, N) TILE(FORM_NT, R, N) TILE(FORM_ANY, R, N)
-#define NAMES(R, N) [FORM_NN] = tile_FORM_NN_##R##_##N, [FORM_NT] = tile_FORM_NT_##R##_##N, [FORM_ANY] = tile_FORM_ANY_##R##_##N
-#if BF_VECTOR == 16
-#define EACH(X, R) X(R, 1) X(R, 2) X(R, 3) X(R, 4) X(R, 5) X(R, 6) X(R, 7) X(R, 8) X(R, 9) X(R, 10) X(R, 11) X(R, 12) X(R, 13) X(R, 14)
-EACH(TILES, 1)
-EACH(TILES, 2)
-#else
-#define EACH(X, R) X(R, 1) X(R, 2) X(R, 3) X(R, 4) X(R, 5) X(R, 6)
-EACH(TILES, 2)
-#endif
-#define ENTRY(R, N) [N] = {NAMES(R, N)},
-#if BF_VECTOR == 16
-static tile_fn *const tiles[2][15][FORMS] = {{EACH(ENTRY, 1)}, {EACH(ENTRY, 2)}};
-enum { MOST = 14 };
-#else
-static tile_fn *const tiles[2][7][FORMS] = {{{0}}, {EACH(ENTRY, 2)}};
-enum { MOST = 6 };
-#endif
+SHAPES(TILES)
+
+typedef void tile_fn(const bf_gemm *g, span pairs, int i, int j);
+#define ENTRY(R, N) [R][N] = {tile_FORM_NN_##R##_##N, tile_FORM_NT_##R##_##N, tile_FORM_ANY_##R##_##N},
+static tile_fn *const tiles[5][15][FORMS] = {SHAPES(ENTRY)};
+
+/* The pairs from `first` on that go together. In the weight gradient both operands are new in every pair, and every register
+ * tile visits all of them: what is visited together stays in L1. Otherwise b is, and a streams from L2 unhindered. */
+static span next_span(const bf_gemm *g, int first, int form)
+{
+    if (form == FORM_NN) return (span){first, g->count};
+    int last = first, k = 0;
+    do k += g->pairs[last++].k;
+    while (last < g->count && (k + g->pairs[last].k) * (g->m + g->n) <= L1_FLOATS);
+    return (span){first, last};
+}
+
+/* n columns from j on, with tiles that are there for them. */
+static void piece(const bf_gemm *g, span pairs, int form, int j, int n)
+{
+    const bool wide = n <= WIDE_MOST && g->m >= WIDE_ROWS * V;
+    const int rows = wide ? WIDE_ROWS : g->m < ROWS * V ? 1 : ROWS;
+    tile_fn *const run = tiles[rows][n][form];
+    for (int i = 0; i < g->m; i += rows * V) run(g, pairs, i, j);
+}
 
 void BF_ISA_NAME(gemm)(const bf_gemm *g)
 {
+    static const int most[FORMS] = {MOST_NN, MOST_NT, MOST_ANY};
     const int form = g->bk == 1 ? FORM_NN : g->bn == 1 ? FORM_NT : FORM_ANY;
-    const int rows = g->m < 2 * V ? 1 : 2, pieces = (g->n + MOST - 1) / MOST;
-    for (int i = 0; i < g->m; i += rows * V)
-        for (int piece = 0, j = 0; piece < pieces; piece++) {
-            const int columns = (g->n - j + pieces - piece - 1) / (pieces - piece);
-            tiles[rows - 1][columns][form](g, i, j);
-            j += columns;
+    const int pieces = (g->n + most[form] - 1) / most[form], n = g->n / pieces, longer = g->n % pieces;
+    for (span pairs = {0}; pairs.last < g->count;) {
+        pairs = next_span(g, pairs.last, form);
+        for (int q = 0, j = 0; q < pieces; q++) {
+            piece(g, pairs, form, j, n + (q < longer));
+            j += n + (q < longer);
         }
+    }
 }
