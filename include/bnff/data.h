@@ -37,7 +37,8 @@ BNFF_API bnff_status bnff_image_resize(const bnff_image *src, double x, double y
 /* -- Data sets --------------------------------------------------------------------------------------------------- */
 
 typedef struct bnff_dataset bnff_dataset;
-typedef enum bnff_split { BNFF_SPLIT_TRAIN, BNFF_SPLIT_VAL } bnff_split;
+/** TRAIN and VAL are disjoint: the data's own split, or a stratified one where it has none. ALL is every image, divided or not. */
+typedef enum bnff_split { BNFF_SPLIT_TRAIN, BNFF_SPLIT_VAL, BNFF_SPLIT_ALL } bnff_split;
 
 typedef struct bnff_dataset_options {
     size_t size;
@@ -66,6 +67,8 @@ BNFF_API int bnff_dataset_channels(const bnff_dataset *dataset);
 /** Label and path ("train-images-idx3-ubyte[17]" for arrays) of an item. */
 BNFF_API int bnff_dataset_label(const bnff_dataset *dataset, int64_t index);
 BNFF_API const char *bnff_dataset_item_name(const bnff_dataset *dataset, int64_t index);
+/** Images below the class folders whose format is not read (.webp, .tif, ...); *path, if asked for, is the first of them or NULL. */
+BNFF_API int64_t bnff_dataset_unsupported(const bnff_dataset *dataset, const char **path);
 /** Side of the images when all are square and equal (arrays), else 0. */
 BNFF_API int bnff_dataset_image_size(const bnff_dataset *dataset);
 /** Mean and standard deviation per channel in 0..1 that suit the data set (ImageNet's for photographs). */
@@ -114,6 +117,7 @@ typedef struct bnff_batch {
     const int32_t *labels;
     const int64_t *indices;  /* data set index of each */
     double wait_s;           /* how long next() waited for the loader threads */
+    int64_t index;           /* of the batch in its epoch: start(epoch, index + 1) goes on after it. Batches with no whole image are left out */
 } bnff_batch;
 
 /** The same seed gives the same batches whatever the number of threads. The data set must outlive the loader. */
@@ -125,6 +129,8 @@ BNFF_API bnff_status bnff_loader_start(bnff_loader *loader, int64_t epoch, int64
 BNFF_API int64_t bnff_loader_batches(const bnff_loader *loader);
 /** The next batch, valid until the next call; count = 0 after the last one of the epoch. */
 BNFF_API bnff_status bnff_loader_next(bnff_loader *loader, bnff_batch *batch, bnff_error *error);
+/** Bytes the loader holds while it runs, all batches together. */
+BNFF_API size_t bnff_loader_bytes(const bnff_loader *loader);
 /** Damaged files met so far. */
 BNFF_API int64_t bnff_loader_bad(const bnff_loader *loader);
 

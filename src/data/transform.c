@@ -1,0 +1,211 @@
+/* From decoded pixels to the network's input, with torchvision's rules for sizes, crops and rounding. */
+#include "data/transform.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/random.h"
+
+/* Counters of the random draws of one image: four of each try at a crop, then the rest. */
+enum { DRAWS_OF_A_TRY = 4, TRIES = 10, DRAW_HFLIP = 100, DRAW_VFLIP, DRAW_TOP, DRAW_LEFT };
+
+static bnff_status check(const bnff_transform *t, bnff_error *error)
+{
+    if (t->width < 1 || t->height < 1 || t->width > 16384 || t->height > 16384)
+        return bf_fail(error, BNFF_E_ARG, "images of %d x %d pixels asked for, sides are 1 to 16384", t->width, t->height);
+    if (t->resize < 0 || t->resize > 16384) return bf_fail(error, BNFF_E_ARG, "resize to %d pixels, a side is at most 16384", t->resize);
+    if (t->crop_padding < 0 || t->crop_padding > 4096) return bf_fail(error, BNFF_E_ARG, "padding %d, it is 0 to 4096", t->crop_padding);
+    if (!(t->hflip >= 0 && t->hflip <= 1 && t->vflip >= 0 && t->vflip <= 1))
+        return bf_fail(error, BNFF_E_ARG, "flip probabilities %g and %g, they are 0 to 1", t->hflip, t->vflip);
+    if (t->augment && !t->crop_padding) {
+        if (!(t->scale[0] > 0 && t->scale[0] <= t->scale[1] && t->scale[1] <= 1))
+            return bf_fail(error, BNFF_E_ARG, "crop area %g to %g of the image, it must grow from above 0 to at most 1", t->scale[0], t->scale[1]);
+        if (!(t->ratio[0] > 0 && t->ratio[0] <= t->ratio[1] && t->ratio[1] < 1e3))
+            return bf_fail(error, BNFF_E_ARG, "aspect ratio %g to %g of the crop, it must grow from above 0", t->ratio[0], t->ratio[1]);
+    }
+    for (int c = 0; c < 3; c++)
+        if (!(t->std[c] > 0) || !isfinite(t->mean[c]) || !isfinite(t->std[c])) {
+            bf_fail(error, BNFF_E_ARG, "mean %g and standard deviation %g of channel %d: the deviation must be above 0", (double)t->mean[c],
+                    (double)t->std[c], c);
+            return bf_hint(error, BNFF_E_ARG, "both are for pixels from 0 to 1, such as 0.485 and 0.229");
+        }
+    return t->interpolation == BNFF_BILINEAR || t->interpolation == BNFF_BICUBIC ? BNFF_OK
+                                                                                 : bf_fail(error, BNFF_E_ARG, "unknown interpolation %d", (int)t->interpolation);
+}
+
+bnff_status bf_transform_prepare(const bnff_transform *options, bf_transform *transform, bnff_error *error)
+{
+    memset(&transform->options, 0, sizeof transform->options);
+    memcpy(&transform->options, options, options->size < sizeof *options ? options->size : sizeof *options);
+    BF_TRY(check(&transform->options, error));
+    for (int c = 0; c < 3; c++)
+        for (int v = 0; v < 256; v++) transform->value[c][v] = ((float)v / 255.0f - transform->options.mean[c]) / transform->options.std[c];
+    return BNFF_OK;
+}
+
+/* -- Placing pixels -------------------------------------------------------------------------------------------------- */
+
+/* Result pixel (x, y) is pixel (x + left, y + top) of `from`, black outside it, before flipping. */
+typedef struct placing {
+    int left, top;
+    bool hflip, vflip;
+} placing;
+
+static void place_row(const bf_transform *t, const uint8_t *row, int begin, int end, bool mirror, int channels, float *dst)
+{
+    const int width = t->options.width;
+    for (int x = 0; x < width; x++) {
+        float *to = dst + (mirror ? width - 1 - x : x) * channels;
+        const bool inside = row && x >= begin && x < end;
+        for (int c = 0; c < channels; c++) to[c] = t->value[c][inside ? row[(x - begin) * channels + c] : 0];
+    }
+}
+
+static void place_whole_row3(const bf_transform *t, const uint8_t *row, int width, float *dst)
+{
+    for (int x = 0; x < width; x++, row += 3, dst += 3) dst[0] = t->value[0][row[0]], dst[1] = t->value[1][row[1]], dst[2] = t->value[2][row[2]];
+}
+
+static void place_whole_row1(const bf_transform *t, const uint8_t *row, int width, float *dst)
+{
+    for (int x = 0; x < width; x++) dst[x] = t->value[0][row[x]];
+}
+
+static void place(const bf_transform *t, const bf_view *from, const placing *p, float *dst)
+{
+    const int width = t->options.width, height = t->options.height, channels = from->channels;
+    const int begin = p->left < 0 ? -p->left : 0, end = from->width - p->left < width ? from->width - p->left : width;
+    for (int y = 0; y < height; y++) {
+        const int sy = y + p->top, sx = p->left > 0 ? p->left : 0;
+        const uint8_t *row = sy >= 0 && sy < from->height && begin < end ? from->pixels + (size_t)sy * from->stride + (size_t)sx * (size_t)channels : NULL;
+        float *to = dst + (size_t)(p->vflip ? height - 1 - y : y) * (size_t)width * (size_t)channels;
+        if (!row || p->hflip || begin > 0 || end < width) place_row(t, row, begin, end, p->hflip, channels, to);
+        else if (channels == 3) place_whole_row3(t, row, width, to);
+        else place_whole_row1(t, row, width, to);
+    }
+}
+
+/* Place the part of `from`, resampled to full_width x full_height, that `p` shows. */
+static bnff_status resample_and_place(const bf_transform *t, const bf_view *from, int full_width, int full_height, placing p, float *dst,
+                                      bnff_error *error)
+{
+    if (from->width == full_width && from->height == full_height) {
+        place(t, from, &p, dst);
+        return BNFF_OK;
+    }
+    bf_rectangle window = {p.left > 0 ? p.left : 0, p.top > 0 ? p.top : 0, 0, 0};
+    const int right = p.left + t->options.width, bottom = p.top + t->options.height;
+    window.width = (right < full_width ? right : full_width) - window.x;
+    window.height = (bottom < full_height ? bottom : full_height) - window.y;
+    if (window.width < 1 || window.height < 1) window = (bf_rectangle){0, 0, 1, 1}; /* nothing of it is shown: all black */
+    const size_t bytes = (size_t)window.width * (size_t)window.height * (size_t)from->channels;
+    uint8_t *pixels = bf_alloc(bytes);
+    if (!pixels) return bf_fail(error, BNFF_E_MEMORY, "no memory for an image of %d x %d pixels", window.width, window.height);
+    const float box[4] = {0, 0, (float)from->width, (float)from->height};
+    const bnff_status status = bf_resample(from, box, full_width, full_height, t->options.interpolation, &window, pixels, error);
+    if (status == BNFF_OK) {
+        const bf_view part = {pixels, (size_t)window.width * (size_t)from->channels, window.width, window.height, from->channels};
+        p.left -= window.x, p.top -= window.y;
+        place(t, &part, &p, dst);
+    }
+    bf_free(pixels);
+    return status;
+}
+
+/* -- Evaluation ------------------------------------------------------------------------------------------------------ */
+
+/* Size to resize to: the shorter side becomes `shorter`, the longer int(shorter * long / short). */
+static void scaled_size(int width, int height, int shorter, int *new_width, int *new_height)
+{
+    const bool portrait = width <= height;
+    const int64_t longer = (int64_t)shorter * (portrait ? height : width) / (portrait ? width : height);
+    *new_width = portrait ? shorter : (int)longer;
+    *new_height = portrait ? (int)longer : shorter;
+}
+
+/* The smallest size of the image's shape that covers width x height. */
+static void covering_size(const bf_view *image, int width, int height, int *new_width, int *new_height)
+{
+    const int64_t wide = (int64_t)image->width * height, high = (int64_t)image->height * width;
+    *new_width = wide > high ? (int)(wide / image->height) : width;
+    *new_height = wide > high ? height : (int)(high / image->width);
+}
+
+/* First pixel of the centre crop: int(round((size - crop) / 2)), halves to even; where the image is smaller it is centred in black,
+ * the odd pixel of padding after it. */
+static int centre(int size, int crop) { return size >= crop ? (int)rint((size - crop) / 2.0) : -((crop - size) / 2); }
+
+static bnff_status evaluate(const bf_transform *t, const bf_view *image, float *dst, bnff_error *error)
+{
+    int width, height;
+    if (t->options.resize) scaled_size(image->width, image->height, t->options.resize, &width, &height);
+    else covering_size(image, t->options.width, t->options.height, &width, &height);
+    if ((int64_t)width > INT32_MAX / 16 || (int64_t)height > INT32_MAX / 16)
+        return bf_fail(error, BNFF_E_FORMAT, "%d x %d pixels: too long and thin to be resized", image->width, image->height);
+    const placing p = {.left = centre(width, t->options.width), .top = centre(height, t->options.height)};
+    return resample_and_place(t, image, width, height, p, dst, error);
+}
+
+/* -- Training -------------------------------------------------------------------------------------------------------- */
+
+static int draw_below(uint64_t seed, uint64_t counter, int n) { return (int)bf_random_below(seed, counter, (uint64_t)n); }
+
+/* RandomResizedCrop.get_params: ten tries at a share of the area and an aspect ratio, uniform in its logarithm; then the centre. */
+static bf_rectangle random_crop(const bnff_transform *t, int width, int height, uint64_t seed)
+{
+    const double area = (double)width * height, low = log(t->ratio[0]), high = log(t->ratio[1]);
+    for (uint64_t i = 0; i < TRIES; i++) {
+        const uint64_t draw = DRAWS_OF_A_TRY * i;
+        const double target = area * (t->scale[0] + (t->scale[1] - t->scale[0]) * bf_random_uniform(seed, draw));
+        const double aspect = exp(low + (high - low) * bf_random_uniform(seed, draw + 1));
+        const double w = rint(sqrt(target * aspect)), h = rint(sqrt(target / aspect));
+        if (!(0 < w && w <= width && 0 < h && h <= height)) continue;
+        const int top = draw_below(seed, draw + 2, height - (int)h + 1), left = draw_below(seed, draw + 3, width - (int)w + 1);
+        return (bf_rectangle){left, top, (int)w, (int)h};
+    }
+    const double aspect = (double)width / height;
+    bf_rectangle crop = {0, 0, width, height};
+    if (aspect < t->ratio[0]) crop.height = (int)rint(width / t->ratio[0]);
+    else if (aspect > t->ratio[1]) crop.width = (int)rint(height * t->ratio[1]);
+    if (crop.width < 1) crop.width = 1; /* a strip one pixel high or wide */
+    if (crop.height < 1) crop.height = 1;
+    crop.x = (width - crop.width) / 2, crop.y = (height - crop.height) / 2;
+    return crop;
+}
+
+static bnff_status crop_and_resize(const bf_transform *t, const bf_view *image, uint64_t seed, placing p, float *dst, bnff_error *error)
+{
+    const bf_rectangle crop = random_crop(&t->options, image->width, image->height, seed);
+    const bf_view part = bf_view_crop(image, crop.x, crop.y, crop.width, crop.height);
+    return resample_and_place(t, &part, t->options.width, t->options.height, p, dst, error);
+}
+
+/* RandomCrop(size, padding): black added on all sides, then a crop anywhere. An image of another size first comes to cover the result. */
+static bnff_status pad_and_crop(const bf_transform *t, const bf_view *image, uint64_t seed, placing p, float *dst, bnff_error *error)
+{
+    int width, height;
+    covering_size(image, t->options.width, t->options.height, &width, &height);
+    const int pad = t->options.crop_padding;
+    p.top = draw_below(seed, DRAW_TOP, height + 2 * pad - t->options.height + 1) - pad;
+    p.left = draw_below(seed, DRAW_LEFT, width + 2 * pad - t->options.width + 1) - pad;
+    return resample_and_place(t, image, width, height, p, dst, error);
+}
+
+bnff_status bf_transform_run(const bf_transform *t, const bf_view *image, uint64_t seed, float *dst, bnff_error *error)
+{
+    if (!t->options.augment) return evaluate(t, image, dst, error);
+    const placing p = {.hflip = bf_random_uniform(seed, DRAW_HFLIP) < t->options.hflip, .vflip = bf_random_uniform(seed, DRAW_VFLIP) < t->options.vflip};
+    return t->options.crop_padding ? pad_and_crop(t, image, seed, p, dst, error) : crop_and_resize(t, image, seed, p, dst, error);
+}
+
+bnff_status bnff_transform_apply(const bnff_transform *options, const bnff_image *image, uint64_t seed, float *dst, bnff_error *error)
+{
+    bf_transform transform;
+    BF_TRY(bf_transform_prepare(options, &transform, error));
+    if (image->width < 1 || image->height < 1 || (image->channels != 1 && image->channels != 3) || !image->pixels)
+        return bf_fail(error, BNFF_E_ARG, "image of %d x %d pixels and %d channels", image->width, image->height, image->channels);
+    const bf_view view = bf_view_of(image);
+    return bf_transform_run(&transform, &view, seed, dst, error);
+}

@@ -1,0 +1,18 @@
+/* A transform made ready: checked, with the float of every pixel value. */
+#ifndef BF_TRANSFORM_H
+#define BF_TRANSFORM_H
+
+#include <bnff/data.h>
+
+#include "data/resample.h"
+
+typedef struct bf_transform {
+    bnff_transform options;
+    float value[3][256]; /* (v / 255 - mean) / std of each channel, in float as torchvision computes it */
+} bf_transform;
+
+bnff_status bf_transform_prepare(const bnff_transform *options, bf_transform *transform, bnff_error *error);
+/* dst: height x width x channels of the view. Every random choice comes from `seed`. */
+bnff_status bf_transform_run(const bf_transform *transform, const bf_view *image, uint64_t seed, float *dst, bnff_error *error);
+
+#endif
