@@ -4,6 +4,7 @@
 #include <bnff/context.h>
 #include <bnff/data.h>
 #include <bnff/graph.h>
+#include <bnff/machine.h>
 #include <bnff/model.h>
 #include <bnff/optim.h>
 #include <bnff/plan.h>

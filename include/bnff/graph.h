@@ -150,6 +150,20 @@ BNFF_API void bnff_output(bnff_graph *graph, bnff_value x);
 /* -- Looking at a graph ------------------------------------------------------------------------------------------ */
 
 BNFF_API int bnff_value_channels(const bnff_graph *graph, bnff_value x);
+/** An operator of the network: what it computes, and at what cost. */
+typedef struct bnff_layer_info {
+    const char *name;  /* owned by the graph; NULL for operators without */
+    const char *op;    /* "conv", "bn", "maxpool", "linear", ... */
+    int shape[4];      /* N, H, W, C of its result */
+    bnff_conv_options conv; /* of a convolution; out_channels 0 for all others */
+    int input[4];      /* N, H, W, C of its first operand; zeros where it has none */
+    int64_t params;    /* numbers it learns; running statistics are not counted */
+    double macs;       /* multiply-adds of one forward, of convolutions and linear layers; padding taps count */
+} bnff_layer_info;
+/** Call visit(user, ...) for every operator in order, with shapes for images of batch x height x width.
+ *  @return BNFF_OK; BNFF_E_SHAPE: the images are smaller than the network allows; BNFF_E_MEMORY; an earlier failure of the graph. */
+BNFF_API bnff_status bnff_graph_layers(const bnff_graph *graph, int batch, int height, int width,
+                                       void (*visit)(void *user, const bnff_layer_info *layer), void *user, bnff_error *error);
 /** Print the graph as text that bnff_graph_parse reads back. The caller frees *text with bnff_free. */
 BNFF_API bnff_status bnff_graph_print(const bnff_graph *graph, char **text, bnff_error *error);
 /** Read a printed graph. */

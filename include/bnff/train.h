@@ -99,6 +99,8 @@ BNFF_API bnff_status bnff_classifier_open(bnff_context *context, const char *wei
 BNFF_API void bnff_classifier_destroy(bnff_classifier **classifier);
 BNFF_API int bnff_classifier_classes(const bnff_classifier *classifier);
 BNFF_API const char *bnff_classifier_class_name(const bnff_classifier *classifier, int label);
+/** Channels of the images it was trained on, 1 or 3: what to decode files to. */
+BNFF_API int bnff_classifier_channels(const bnff_classifier *classifier);
 BNFF_API const char *bnff_classifier_model(const bnff_classifier *classifier);
 
 typedef struct bnff_evaluation {

@@ -17,10 +17,20 @@ static int positive(const char *text)
     return value > 0 && value <= 4096 && (*end == '\0' || *end == ',') ? (int)value : 0;
 }
 
+int bf_env_threads_from(const char **variable)
+{
+    static const char *const names[] = {"BNFF_THREADS", "OMP_NUM_THREADS"};
+    for (int i = 0; i < 2; i++) {
+        const int threads = positive(get(names[i]));
+        if (threads) return *variable = names[i], threads;
+    }
+    return *variable = NULL, 0;
+}
+
 int bf_env_threads(void)
 {
-    const int threads = positive(get("BNFF_THREADS"));
-    return threads ? threads : positive(get("OMP_NUM_THREADS"));
+    const char *variable;
+    return bf_env_threads_from(&variable);
 }
 
 const char *bf_env_max_isa(void) { return get("BNFF_MAX_ISA"); }

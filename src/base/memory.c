@@ -107,6 +107,14 @@ size_t bf_memory_available(void)
     return available;
 }
 
+size_t bf_memory_total(void) { return proc_kilobytes("/proc/meminfo", "MemTotal"); }
+
+size_t bf_memory_limit(void)
+{
+    const size_t limit = file_number("/sys/fs/cgroup/memory.max");
+    return limit == SIZE_MAX ? 0 : limit;
+}
+
 size_t bf_memory_resident(void) { return proc_kilobytes("/proc/self/status", "VmRSS"); }
 
 size_t bf_memory_peak(void)

@@ -27,6 +27,9 @@ static inline bool bf_size_add(size_t a, size_t b, size_t *out) { return !__buil
 
 /* Physical memory this process may still take: the smaller of MemAvailable and what its cgroups leave. 0 if unknown. */
 size_t bf_memory_available(void);
+/* Physical memory of the machine, and the limit of this process's cgroup (0: none). 0 if unknown. */
+size_t bf_memory_total(void);
+size_t bf_memory_limit(void);
 /* Resident set of this process now, and its peak, in bytes. 0 if unknown. */
 size_t bf_memory_resident(void);
 size_t bf_memory_peak(void);

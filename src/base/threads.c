@@ -139,8 +139,7 @@ void bf_threads_destroy(bf_threads *pool)
     bf_free(pool);
 }
 
-/* CPUs of the cgroup v2 quota ("quota period" in cpu.max), rounded up; 0 if there is none. */
-static int quota_cpus(void)
+int bf_threads_quota(void)
 {
     FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
     if (!file) return 0;
@@ -154,7 +153,7 @@ int bf_threads_available(void)
 {
     cpu_set_t set;
     int cpus = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    const int quota = quota_cpus();
+    const int quota = bf_threads_quota();
     if (quota && quota < cpus) cpus = quota;
     return cpus > 0 ? cpus : 1;
 }

@@ -14,5 +14,7 @@ void bf_threads_destroy(bf_threads *threads);
 void bf_threads_run(bf_threads *threads, bnff_task_fn task, void *arg, int count);
 /* CPUs this process may use: affinity mask, cut to the cgroup's CPU quota (rounded up). At least 1. */
 int bf_threads_available(void);
+/* CPUs of the cgroup v2 quota ("quota period" in cpu.max), rounded up; 0 if there is none. */
+int bf_threads_quota(void);
 
 #endif
