@@ -70,6 +70,12 @@ static json_t *entry(const golden *file, const char *tensor)
 
 bool golden_has(const golden *file, const char *tensor) { return entry(file, tensor) != NULL; }
 
+bool golden_has_f32(const golden *file, const char *tensor)
+{
+    json_t *found = entry(file, tensor);
+    return found && !strcmp(golden_string(found, "dtype"), "F32");
+}
+
 static const void *find(const golden *file, const char *tensor, const char *dtype, size_t width, size_t *n, int shape[4])
 {
     json_t *found = entry(file, tensor);

@@ -21,6 +21,7 @@ json_t *golden_case(golden *file, int index);
 
 /* Tensors of the current case, dense, row-major. `n` and shape[4] (padded by 1) may be NULL; a missing one fails the test. */
 bool golden_has(const golden *file, const char *tensor);
+bool golden_has_f32(const golden *file, const char *tensor);
 const float *golden_f32(const golden *file, const char *tensor, size_t *n, int shape[4]);
 const double *golden_f64(const golden *file, const char *tensor, size_t *n, int shape[4]);
 const int32_t *golden_i32(const golden *file, const char *tensor, size_t *n);

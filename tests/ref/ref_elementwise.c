@@ -1,0 +1,139 @@
+/* Tensors, activations, additions, gates, and channels copied from here to there. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ref.h"
+
+size_t ref_count(const ref_tensor *t) { return (size_t)t->n * (size_t)t->h * (size_t)t->w * (size_t)t->c; }
+
+ref_tensor ref_new(int n, int h, int w, int c)
+{
+    ref_tensor t = {n, h, w, c, NULL, NULL};
+    t.v = calloc(ref_count(&t) + 1, sizeof *t.v);
+    t.e = calloc(ref_count(&t) + 1, sizeof *t.e);
+    if (!t.v || !t.e) {
+        fprintf(stderr, "no memory for a reference tensor\n");
+        exit(99);
+    }
+    return t;
+}
+
+void ref_free(ref_tensor *t)
+{
+    free(t->v);
+    free(t->e);
+    *t = (ref_tensor){0};
+}
+
+void ref_accumulate(ref_tensor *t, size_t at, double v, double e)
+{
+    const bool first = t->v[at] == 0 && t->e[at] == 0;
+    t->v[at] += v;
+    t->e[at] += e + (first ? 0 : 2 * REF_U * (fabs(t->v[at]) + fabs(v)));
+}
+
+/* An activation at x: value, derivative, how fast either changes at most, and the nearest place where the derivative jumps. */
+typedef struct point { double y, dy, second, kink, jump, kink2, jump2; } point;
+
+static point activation(bnff_activation kind, double slope, double x)
+{
+    if (isnan(x)) return (point){x, x, 0, INFINITY, 0, INFINITY, 0};
+    const double nowhere = INFINITY, s = 1 / (1 + exp(-x));
+    switch (kind) {
+    case BNFF_RELU:        return (point){x <= 0 ? 0 : x, x <= 0 ? 0 : 1, 0, 0, 1, nowhere, 0};
+    case BNFF_RELU6:       return (point){x <= 0 ? 0 : x >= 6 ? 6 : x, x <= 0 || x >= 6 ? 0 : 1, 0, 0, 1, 6, 1};
+    case BNFF_LEAKY_RELU:  return (point){x > 0 ? x : slope * x, x > 0 ? 1 : slope, 0, 0, fabs(1 - slope), nowhere, 0};
+    case BNFF_SILU:        return (point){x * s, s * (1 + x * (1 - s)), 0.5, nowhere, 0, nowhere, 0};
+    case BNFF_SIGMOID:     return (point){s, s * (1 - s), 0.1, nowhere, 0, nowhere, 0};
+    case BNFF_HARDSWISH:   return (point){x * fmin(fmax(x + 3, 0), 6) / 6, x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5, 1.0 / 3, -3, 0.5, 3, 0.5};
+    case BNFF_HARDSIGMOID: return (point){fmin(fmax(x + 3, 0), 6) / 6, x <= -3 || x >= 3 ? 0 : 1.0 / 6, 0, -3, 1.0 / 6, 3, 1.0 / 6};
+    default:               return (point){x, 1, 0, nowhere, 0, nowhere, 0};
+    }
+}
+
+void ref_activate(const ref_tensor *x, bnff_activation kind, double slope, ref_tensor *y)
+{
+    for (size_t i = 0; i < ref_count(x); i++) {
+        const point p = activation(kind, slope, x->v[i]);
+        const double steepest = kind == BNFF_HARDSWISH ? 1.5 : fmax(1.1, fabs(slope));
+        y->v[i] = p.y;
+        y->e[i] = steepest * x->e[i];
+        if (kind == BNFF_SILU || kind == BNFF_SIGMOID) y->e[i] += 8 * REF_U * (fabs(p.y) + fabs(p.dy * x->v[i])); /* a few units in the last place of exp */
+        else if (kind != BNFF_RELU && kind != BNFF_RELU6 && kind != BNFF_IDENTITY) y->e[i] += 4 * REF_U * (fabs(p.y) + (kind == BNFF_HARDSWISH ? fabs(x->v[i]) : 0.5));
+    }
+}
+
+void ref_activate_backward(const ref_tensor *x, bnff_activation kind, double slope, const ref_tensor *dy, ref_tensor *dx)
+{
+    for (size_t i = 0; i < ref_count(x); i++) {
+        const point p = activation(kind, slope, x->v[i]);
+        double e = p.second * x->e[i];
+        /* On both sides of a kink: either derivative, if x is not known to be on one. At the kink itself the convention of PyTorch holds. */
+        if (x->e[i] > 0 && fabs(x->v[i] - p.kink) <= x->e[i]) e += p.jump;
+        if (x->e[i] > 0 && fabs(x->v[i] - p.kink2) <= x->e[i]) e += p.jump2;
+        if (kind == BNFF_SILU || kind == BNFF_SIGMOID || kind == BNFF_HARDSWISH) e += 8 * REF_U * (fabs(p.dy) + fabs(x->v[i]) * (kind == BNFF_SIGMOID ? p.dy : 0.3) + 0.25);
+        ref_accumulate(dx, i, p.dy * dy->v[i], fabs(p.dy) * dy->e[i] + e * (fabs(dy->v[i]) + dy->e[i]) + 3 * REF_U * fabs(p.dy * dy->v[i]));
+    }
+}
+
+void ref_add(const ref_tensor *a, const ref_tensor *b, ref_tensor *y)
+{
+    for (size_t i = 0; i < ref_count(y); i++) {
+        y->v[i] = a->v[i] + b->v[i];
+        y->e[i] = a->e[i] + b->e[i] + REF_U * (fabs(y->v[i]) + a->e[i] + b->e[i]);
+    }
+}
+
+void ref_gate(const ref_tensor *x, const ref_tensor *gate, ref_tensor *y)
+{
+    const size_t per_image = ref_count(x) / (size_t)x->n;
+    for (size_t i = 0; i < ref_count(x); i++) {
+        const size_t g = i / per_image * (size_t)x->c + i % (size_t)x->c;
+        y->v[i] = x->v[i] * gate->v[g];
+        y->e[i] = fabs(x->v[i]) * gate->e[g] + fabs(gate->v[g]) * x->e[i] + x->e[i] * gate->e[g] + REF_U * fabs(y->v[i]);
+    }
+}
+
+void ref_gate_backward(const ref_tensor *x, const ref_tensor *gate, const ref_tensor *dy, ref_tensor *dx, ref_tensor *dgate)
+{
+    const size_t per_image = ref_count(x) / (size_t)x->n;
+    if (dx) {
+        ref_tensor own = ref_new(x->n, x->h, x->w, x->c);
+        ref_gate(dy, gate, &own);
+        for (size_t i = 0; i < ref_count(x); i++) ref_accumulate(dx, i, own.v[i], own.e[i]);
+        ref_free(&own);
+    }
+    for (size_t g = 0; dgate && g < ref_count(gate); g++) {
+        double sum = 0, size = 0, passed = 0;
+        const size_t image = g / (size_t)x->c, pixels = per_image / (size_t)x->c;
+        for (size_t p = 0; p < pixels; p++) {
+            const size_t i = image * per_image + p * (size_t)x->c + g % (size_t)x->c;
+            sum += x->v[i] * dy->v[i];
+            size += fabs(x->v[i] * dy->v[i]);
+            passed += fabs(x->v[i]) * dy->e[i] + fabs(dy->v[i]) * x->e[i] + x->e[i] * dy->e[i];
+        }
+        ref_accumulate(dgate, g, sum, passed + ((double)pixels + 3) * REF_U * (size + passed));
+    }
+}
+
+void ref_channels(const ref_tensor *x, int from, int channels, int first, ref_tensor *y)
+{
+    const size_t pixels = ref_count(x) / (size_t)x->c;
+    for (size_t p = 0; p < pixels; p++) {
+        const size_t to = p * (size_t)y->c + (size_t)first, at = p * (size_t)x->c + (size_t)from;
+        memcpy(y->v + to, x->v + at, (size_t)channels * sizeof *y->v);
+        memcpy(y->e + to, x->e + at, (size_t)channels * sizeof *y->e);
+    }
+}
+
+void ref_channels_backward(const ref_tensor *dy, int from, int channels, int first, ref_tensor *dx)
+{
+    const size_t pixels = ref_count(dy) / (size_t)dy->c;
+    for (size_t p = 0; p < pixels; p++)
+        for (int i = 0; i < channels; i++) {
+            const size_t at = p * (size_t)dy->c + (size_t)(first + i);
+            ref_accumulate(dx, p * (size_t)dx->c + (size_t)(from + i), dy->v[at], dy->e[at]);
+        }
+}

@@ -1,0 +1,144 @@
+/* Pooling as PyTorch has it. */
+#include <math.h>
+
+#include "ref.h"
+
+int ref_pool_size(int size, int kernel, int stride, int padding, int dilation, bool ceil_mode)
+{
+    const int span = size + 2 * padding - dilation * (kernel - 1) - 1;
+    const int out = (ceil_mode ? span + stride - 1 : span) / stride + 1;
+    return ceil_mode && (out - 1) * stride >= size + padding ? out - 1 : out; /* no window starts in the padding behind the image */
+}
+
+/* The element under tap (kh, kw) of output (oh, ow); false in the padding. */
+static bool tap(const ref_tensor *x, const bnff_pool_options *o, int n, int oh, int ow, int kh, int kw, int c, size_t *at)
+{
+    const int h = oh * o->stride[0] - o->padding[0] + kh * o->dilation[0], w = ow * o->stride[1] - o->padding[1] + kw * o->dilation[1];
+    if (h < 0 || h >= x->h || w < 0 || w >= x->w) return false;
+    *at = ref_at(x, n, h, w, c);
+    return true;
+}
+
+/* The first maximum of a window in row order; a NaN wins (of several, the last, as in PyTorch). */
+static size_t argmax(const ref_tensor *x, const bnff_pool_options *o, int n, int oh, int ow, int c)
+{
+    size_t best = SIZE_MAX, at;
+    for (int kh = 0; kh < o->kernel[0]; kh++)
+        for (int kw = 0; kw < o->kernel[1]; kw++)
+            if (tap(x, o, n, oh, ow, kh, kw, c, &at) && (best == SIZE_MAX || x->v[at] > x->v[best] || isnan(x->v[at]))) best = at;
+    return best;
+}
+
+void ref_maxpool(const ref_tensor *x, const bnff_pool_options *o, ref_tensor *y)
+{
+    for (int n = 0; n < y->n; n++)
+        for (int oh = 0; oh < y->h; oh++)
+            for (int ow = 0; ow < y->w; ow++)
+                for (int c = 0; c < y->c; c++) {
+                    const size_t yi = ref_at(y, n, oh, ow, c);
+                    size_t at;
+                    y->v[yi] = x->v[argmax(x, o, n, oh, ow, c)];
+                    for (int kh = 0; kh < o->kernel[0]; kh++)
+                        for (int kw = 0; kw < o->kernel[1]; kw++)
+                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) y->e[yi] = fmax(y->e[yi], x->e[at]);
+                }
+}
+
+void ref_maxpool_backward(const ref_tensor *x, const bnff_pool_options *o, const ref_tensor *dy, ref_tensor *dx)
+{
+    for (int n = 0; n < dy->n; n++)
+        for (int oh = 0; oh < dy->h; oh++)
+            for (int ow = 0; ow < dy->w; ow++)
+                for (int c = 0; c < dy->c; c++) {
+                    const size_t gi = ref_at(dy, n, oh, ow, c), best = argmax(x, o, n, oh, ow, c);
+                    size_t at;
+                    bool sure = true; /* no other element could be the maximum of a float32 program */
+                    for (int kh = 0; kh < o->kernel[0]; kh++)
+                        for (int kw = 0; kw < o->kernel[1]; kw++) {
+                            if (!tap(x, o, n, oh, ow, kh, kw, c, &at) || at == best || x->e[at] + x->e[best] == 0) continue;
+                            if (!(x->v[at] + x->e[at] >= x->v[best] - x->e[best])) continue;
+                            ref_accumulate(dx, at, 0, fabs(dy->v[gi]) + dy->e[gi]);
+                            sure = false;
+                        }
+                    ref_accumulate(dx, best, dy->v[gi], dy->e[gi] + (sure ? 0 : fabs(dy->v[gi])));
+                }
+}
+
+/* What an average is divided by: the window clipped to the padded image, or the pixels in it. */
+static double divisor(const ref_tensor *x, const bnff_pool_options *o, int oh, int ow, int pixels)
+{
+    if (o->exclude_pad) return pixels;
+    const int h = oh * o->stride[0] - o->padding[0], w = ow * o->stride[1] - o->padding[1];
+    const int bottom = h + o->kernel[0] < x->h + o->padding[0] ? h + o->kernel[0] : x->h + o->padding[0];
+    const int right = w + o->kernel[1] < x->w + o->padding[1] ? w + o->kernel[1] : x->w + o->padding[1];
+    return (double)(bottom - h) * (right - w);
+}
+
+/* Visit every (output, tap) pair of an average; direction: false forward, true backward. */
+static void average(const ref_tensor *x, const bnff_pool_options *o, ref_tensor *y, const ref_tensor *dy, ref_tensor *dx)
+{
+    const ref_tensor *out = y ? y : dy;
+    for (int n = 0; n < out->n; n++)
+        for (int oh = 0; oh < out->h; oh++)
+            for (int ow = 0; ow < out->w; ow++)
+                for (int c = 0; c < out->c; c++) {
+                    const size_t yi = ref_at(out, n, oh, ow, c);
+                    double sum = 0, size = 0, passed = 0;
+                    int pixels = 0;
+                    size_t at;
+                    for (int kh = 0; kh < o->kernel[0]; kh++)
+                        for (int kw = 0; kw < o->kernel[1]; kw++)
+                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) sum += x->v[at], size += fabs(x->v[at]), passed += x->e[at], pixels++;
+                    const double by = divisor(x, o, oh, ow, pixels);
+                    if (y) {
+                        y->v[yi] = sum / by;
+                        y->e[yi] = (passed + (pixels + 3) * REF_U * (size + passed)) / by;
+                        continue;
+                    }
+                    for (int kh = 0; kh < o->kernel[0]; kh++)
+                        for (int kw = 0; kw < o->kernel[1]; kw++)
+                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) ref_accumulate(dx, at, dy->v[yi] / by, (dy->e[yi] + 3 * REF_U * fabs(dy->v[yi])) / by);
+                }
+}
+
+void ref_avgpool(const ref_tensor *x, const bnff_pool_options *o, ref_tensor *y) { average(x, o, y, NULL, NULL); }
+void ref_avgpool_backward(const ref_tensor *x, const bnff_pool_options *o, const ref_tensor *dy, ref_tensor *dx) { average(x, o, NULL, dy, dx); }
+
+/* Cell i of `out` covers [floor(i in / out), ceil((i + 1) in / out)). */
+static int cell_begin(int i, int in, int out) { return i * in / out; }
+static int cell_end(int i, int in, int out) { return ((i + 1) * in + out - 1) / out; }
+
+void ref_adaptive(const ref_tensor *x, ref_tensor *y)
+{
+    for (int n = 0; n < y->n; n++)
+        for (int oh = 0; oh < y->h; oh++)
+            for (int ow = 0; ow < y->w; ow++)
+                for (int c = 0; c < y->c; c++) {
+                    double sum = 0, size = 0, passed = 0;
+                    int pixels = 0;
+                    for (int h = cell_begin(oh, x->h, y->h); h < cell_end(oh, x->h, y->h); h++)
+                        for (int w = cell_begin(ow, x->w, y->w); w < cell_end(ow, x->w, y->w); w++, pixels++) {
+                            const size_t at = ref_at(x, n, h, w, c);
+                            sum += x->v[at], size += fabs(x->v[at]), passed += x->e[at];
+                        }
+                    const size_t yi = ref_at(y, n, oh, ow, c);
+                    y->v[yi] = sum / pixels;
+                    y->e[yi] = (passed + (pixels + 3) * REF_U * (size + passed)) / pixels;
+                }
+}
+
+void ref_adaptive_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor *dx)
+{
+    for (int n = 0; n < dy->n; n++)
+        for (int oh = 0; oh < dy->h; oh++)
+            for (int ow = 0; ow < dy->w; ow++)
+                for (int c = 0; c < dy->c; c++) {
+                    const int top = cell_begin(oh, x->h, dy->h), bottom = cell_end(oh, x->h, dy->h);
+                    const int left = cell_begin(ow, x->w, dy->w), right = cell_end(ow, x->w, dy->w);
+                    const double pixels = (double)(bottom - top) * (right - left);
+                    const size_t gi = ref_at(dy, n, oh, ow, c);
+                    for (int h = top; h < bottom; h++)
+                        for (int w = left; w < right; w++)
+                            ref_accumulate(dx, ref_at(dx, n, h, w, c), dy->v[gi] / pixels, (dy->e[gi] + 3 * REF_U * fabs(dy->v[gi])) / pixels);
+                }
+}
