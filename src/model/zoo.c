@@ -1,5 +1,6 @@
 #include "model/zoo.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,11 +41,19 @@ bool bnff_model_find(const char *name, bnff_model_info *info) { return bf_family
 const char *bnff_model_nearest(const char *name)
 {
     const char *names[MAX_NAMES];
+    char lower[64]; /* names are lower case, and bf_nearest compares no more than this */
+    size_t length = 0;
+    for (; name && name[length] && length < sizeof lower - 1; length++) lower[length] = (char)tolower((unsigned char)name[length]);
+    lower[length] = '\0';
+
     int count = 0;
     bnff_model_info info;
-    for (int i = 0; count < MAX_NAMES && bnff_model_list(i, &info); i++)
-        if (!info.pattern) names[count++] = info.name;
-    return bf_nearest(name ? name : "", names, count);
+    for (int i = 0; count < MAX_NAMES && bnff_model_list(i, &info); i++) {
+        if (info.pattern) continue;
+        if (!strncmp(info.name, lower, length)) return info.name; /* "resnext50" is the beginning of "resnext50_32x4d" */
+        names[count++] = info.name;
+    }
+    return bf_nearest(lower, names, count);
 }
 
 static bnff_status unknown_model(const char *name, bnff_error *error)
