@@ -23,7 +23,8 @@ typedef struct chart {
     const char *title, *unit, *format; /* format: of a value on hover */
     series lines[2];
     int count;
-    double floor, ceiling;             /* the axis does not leave [floor, ceiling] */
+    double ceiling;                    /* the axis does not leave [0, ceiling] */
+    bool from_zero;                    /* and begins at 0 */
 } chart;
 
 typedef struct axis {
@@ -45,15 +46,16 @@ static double nice_step(double range, int parts)
     return power * (digit <= 1 ? 1 : digit <= 2 ? 2 : digit <= 5 ? 5 : 10);
 }
 
-static axis nice_axis(double min, double max, double floor_, double ceiling)
+static axis nice_axis(double min, double max, const chart *c)
 {
+    if (c->from_zero) min = 0;
     if (!(max > min)) { /* one value: some room around it */
         const double room = min == 0 ? 1 : fabs(min) * 0.1;
         min -= room, max += room;
     }
     axis a = {.step = nice_step(max - min, 5)};
-    a.lo = fmax(floor(min / a.step) * a.step, floor_);
-    a.hi = fmin(ceil(max / a.step) * a.step, ceiling);
+    a.lo = fmax(floor(min / a.step) * a.step, 0);
+    a.hi = fmin(ceil(max / a.step) * a.step, c->ceiling);
     a.decimals = a.step < 1 ? (int)ceil(-log10(a.step) - 1e-9) : 0;
     return a;
 }
@@ -122,8 +124,8 @@ static void add_chart(bf_text *html, const bf_report *report, const chart *c)
     double min, max;
     if (!value_range(report, c, &min, &max)) return;
     const double first = report->epochs[0].epoch, last = report->epochs[report->epoch_count - 1].epoch;
-    const axis y = nice_axis(min, max, c->floor, c->ceiling);
-    const axis x = last > first ? (axis){first, last, nice_step(last - first, 7), 0} : (axis){first - 1, first + 1, 1, 0};
+    const axis y = nice_axis(min, max, c);
+    const axis x = last > first ? (axis){first, last, nice_step(last - first, 7), 0} : (axis){first - 0.5, first + 0.5, 1, 0};
     bf_text_add(html, "<figure><figcaption>%s", c->title);
     for (int s = 0; c->count > 1 && s < c->count; s++) bf_text_add(html, " <span class='key %s'>%s</span>", c->lines[s].style, c->lines[s].label);
     bf_text_add(html, "</figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s over epochs'>", WIDTH, HEIGHT, c->title);
@@ -136,10 +138,10 @@ static void add_chart(bf_text *html, const bf_report *report, const chart *c)
 void bf_report_charts(bf_text *html, const bf_report *report)
 {
     static const chart charts[] = {
-        {"Loss", "", "%.4f", {{"training", "a", offsetof(bf_report_epoch, train_loss)}, {"validation", "b", offsetof(bf_report_epoch, val_loss)}}, 2, 0, INFINITY},
-        {"Accuracy", "%", "%.2f", {{"training", "a", offsetof(bf_report_epoch, train_acc1)}, {"validation", "b", offsetof(bf_report_epoch, val_acc1)}}, 2, 0, 100},
-        {"Learning rate", "", "%.4g", {{"learning rate", "a", offsetof(bf_report_epoch, lr)}}, 1, 0, INFINITY},
-        {"Speed", "", "%.0f images/s", {{"training", "a", offsetof(bf_report_epoch, images_per_s)}}, 1, 0, INFINITY},
+        {"Loss", "", "%.4f", {{"training", "a", offsetof(bf_report_epoch, train_loss)}, {"validation", "b", offsetof(bf_report_epoch, val_loss)}}, 2, INFINITY, false},
+        {"Accuracy", "%", "%.2f", {{"training", "a", offsetof(bf_report_epoch, train_acc1)}, {"validation", "b", offsetof(bf_report_epoch, val_acc1)}}, 2, 100, false},
+        {"Learning rate", "", "%.4g", {{"learning rate", "a", offsetof(bf_report_epoch, lr)}}, 1, INFINITY, true},
+        {"Images a second", "", "%.0f images/s", {{"training", "a", offsetof(bf_report_epoch, images_per_s)}}, 1, INFINITY, true},
     };
     if (report->epoch_count < 1) return;
     bf_text_add(html, "<section><h2>Training</h2><div class=charts>\n");

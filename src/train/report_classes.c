@@ -34,7 +34,7 @@ static void add_cell(bf_text *html, const bf_report *report, int label, int pred
     bf_text_add(html, hit ? " recognised: " : " taken for ");
     if (!hit) bf_html_class(html, report, predicted), bf_text_add(html, ": ");
     bf_text_add(html, "%lld of %lld (%.1f%%)'>", (long long)count, (long long)support, 100 * share);
-    if (share < 0.005) bf_text_add(html, "&lt;1</td>");
+    if (share < 0.01) bf_text_add(html, "&lt;1</td>");
     else bf_text_add(html, "%.0f</td>", 100 * share);
 }
 
@@ -87,9 +87,9 @@ static void add_pairs(bf_text *html, const bf_report *report, const score *score
     }
     bf_text_add(html, "<p class=dim>The most frequent confusions.</p>\n<div class=scroll><table><tr><th>true class</th><th>taken for</th><th class=num>images</th><th class=num>of the class</th></tr>\n");
     for (int i = 0; i < count; i++) {
-        bf_text_add(html, "<tr><td>");
+        bf_text_add(html, "<tr><td class=name>");
         bf_html_class(html, report, pairs[i].label);
-        bf_text_add(html, "</td><td>");
+        bf_text_add(html, "</td><td class=name>");
         bf_html_class(html, report, pairs[i].predicted);
         bf_text_add(html, "</td><td class=num>%lld</td><td class=num>%.1f%%</td></tr>\n", (long long)pairs[i].count, 100 * ratio(pairs[i].count, scores[pairs[i].label].support));
     }
@@ -105,7 +105,7 @@ static int weakest_first(const void *a, const void *b)
 static void add_average(bf_text *html, const char *name, const double sum[3], double weight, int64_t support)
 {
     if (weight > 0)
-        bf_text_add(html, "<tr class=sum><th>%s</th><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%lld</td></tr>\n",
+        bf_text_add(html, "<tr class=sum><th class=name>%s</th><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%lld</td></tr>\n",
                     name, sum[0] / weight, sum[1] / weight, sum[2] / weight, (long long)support);
 }
 
@@ -114,10 +114,10 @@ static void add_scores(bf_text *html, const bf_report *report, const score *scor
     double macro[3] = {0}, weighted[3] = {0};
     int present = 0;
     int64_t support = 0;
-    bf_text_add(html, "<div class=scroll><table><tr><th>class</th><th class=num>precision</th><th class=num>recall</th><th class=num>F1</th><th class=num>images</th></tr>\n");
+    bf_text_add(html, "<div class='scroll%s'><table><tr><th>class</th><th class=num>precision</th><th class=num>recall</th><th class=num>F1</th><th class=num>images</th></tr>\n", report->classes > MATRIX ? " tall" : "");
     for (int i = 0; i < report->classes; i++) {
         const score *s = &scores[i];
-        bf_text_add(html, "<tr><td>");
+        bf_text_add(html, "<tr><td class=name>");
         bf_html_class(html, report, s->label);
         if (!s->support && !s->predicted) { /* neither seen nor said: no score, and no part in the averages */
             bf_text_add(html, "</td><td class=num>–</td><td class=num>–</td><td class=num>–</td><td class=num>0</td></tr>\n");
@@ -130,8 +130,8 @@ static void add_scores(bf_text *html, const bf_report *report, const score *scor
         present++;
         support += s->support;
     }
-    add_average(html, "average over classes", macro, present, support);
-    add_average(html, "average over images", weighted, (double)support, support);
+    add_average(html, "macro average", macro, present, support);
+    add_average(html, "weighted average", weighted, (double)support, support);
     bf_text_add(html, "</table></div>\n");
 }
 
@@ -157,7 +157,7 @@ void bf_report_classes(bf_text *html, const bf_report *report)
     }
     measure(report, scores);
     const bool many = report->classes > MATRIX;
-    bf_text_add(html, "<section><h2>Confusion</h2>\n");
+    bf_text_add(html, "<div class=pair><section><h2>Confusion</h2>\n");
     if (many) add_pairs(html, report, scores);
     else add_matrix(html, report, scores);
     bf_text_add(html, "</section>\n<section><h2>By class</h2>\n");
@@ -166,6 +166,6 @@ void bf_report_classes(bf_text *html, const bf_report *report)
         bf_text_add(html, "<p class=dim>The weakest first.</p>\n");
     }
     add_scores(html, report, scores);
-    bf_text_add(html, "</section>\n");
+    bf_text_add(html, "</section></div>\n");
     bf_free(scores);
 }
