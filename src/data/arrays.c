@@ -1,4 +1,5 @@
 /* Data sets that are a few files of raw pixels: idx (MNIST, Fashion-MNIST and their kin) and CIFAR-10's binary batches. */
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,11 +9,13 @@
 #include "data/dataset.h"
 #include "data/idx.h"
 
-static bool join(bf_text *path, const char *folder, const char *name)
+typedef char file_path[PATH_MAX];
+
+/* Is there a file folder/name? Its path is left in `path`; one too long for the system is not there. */
+static bool is_there(file_path path, const char *folder, const char *name)
 {
-    path->length = 0;
-    bf_text_add(path, "%s/%s", folder, name);
-    return !path->failed;
+    const int length = snprintf(path, PATH_MAX, "%s/%s", folder, name);
+    return length > 0 && length < PATH_MAX && bf_is_file(path);
 }
 
 static const char *file_name(const char *path)
@@ -62,16 +65,15 @@ bnff_status bf_array_split(bnff_dataset *d, bnff_split split, const bnff_dataset
 
 typedef enum idx_part { IMAGES, LABELS } idx_part;
 
-/* The path of `prefix`'s file in *path; false if there is none (or no memory: path->failed). */
-static bool find_idx(const char *folder, const char *prefix, idx_part part, bf_text *path)
+/* The path of the file of `prefix` in `path`; false if there is none. */
+static bool find_idx(const char *folder, const char *prefix, idx_part part, file_path path)
 {
     static const char *const forms[2][4] = {{"images-idx3-ubyte", "images-idx3-ubyte.gz", "images.idx3-ubyte", "images.idx3-ubyte.gz"},
                                             {"labels-idx1-ubyte", "labels-idx1-ubyte.gz", "labels.idx1-ubyte", "labels.idx1-ubyte.gz"}};
     for (int i = 0; i < 4; i++) {
-        path->length = 0;
-        bf_text_add(path, "%s/%s-%s", folder, prefix, forms[part][i]);
-        if (path->failed) return false;
-        if (bf_is_file(path->data)) return true;
+        char name[64];
+        snprintf(name, sizeof name, "%s-%s", prefix, forms[part][i]);
+        if (is_there(path, folder, name)) return true;
     }
     return false;
 }
@@ -79,26 +81,21 @@ static bool find_idx(const char *folder, const char *prefix, idx_part part, bf_t
 static const char *find_val_prefix(const char *folder)
 {
     static const char *const prefixes[] = {"val", "valid", "validation", "t10k", "test"};
-    const char *found = NULL;
-    bf_text path = {0};
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0] && !found; i++)
-        if (find_idx(folder, prefixes[i], IMAGES, &path)) found = prefixes[i];
-    bf_text_free(&path);
-    return found;
+    file_path path;
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+        if (find_idx(folder, prefixes[i], IMAGES, path)) return prefixes[i];
+    return NULL;
 }
 
 bool bf_has_idx(const char *folder)
 {
-    bf_text path = {0};
-    const bool has = find_idx(folder, "train", IMAGES, &path) || find_val_prefix(folder);
-    bf_text_free(&path);
-    return has;
+    file_path path;
+    return find_idx(folder, "train", IMAGES, path) || find_val_prefix(folder);
 }
 
-static bnff_status read_part(const char *folder, const char *prefix, idx_part part, bf_idx *idx, bf_text *path, bnff_error *error)
+static bnff_status read_part(const char *folder, const char *prefix, idx_part part, bf_idx *idx, file_path path, bnff_error *error)
 {
-    if (find_idx(folder, prefix, part, path)) return bf_idx_read(path->data, part == LABELS ? 1 : 3, idx, error);
-    if (path->failed) return bf_dataset_no_memory(error);
+    if (find_idx(folder, prefix, part, path)) return bf_idx_read(path, part == LABELS ? 1 : 3, idx, error);
     bf_fail(error, BNFF_E_IO, "%s: no %s-%s (or .gz) in it", folder, prefix, part == LABELS ? "labels-idx1-ubyte" : "images-idx3-ubyte");
     return bf_hint(error, BNFF_E_IO, "images and labels of each part belong into one folder, under the names of MNIST's files");
 }
@@ -122,16 +119,15 @@ static bnff_status append_images(bnff_dataset *d, const bf_idx *images, const ch
 static bnff_status append_part(bnff_dataset *d, const char *folder, const char *prefix, bnff_error *error)
 {
     bf_idx images = {0}, labels = {0};
-    bf_text path = {0};
-    bnff_status status = read_part(folder, prefix, LABELS, &labels, &path, error);
-    if (status == BNFF_OK) status = read_part(folder, prefix, IMAGES, &images, &path, error);
+    file_path path;
+    bnff_status status = read_part(folder, prefix, LABELS, &labels, path, error);
+    if (status == BNFF_OK) status = read_part(folder, prefix, IMAGES, &images, path, error);
     if (status == BNFF_OK && images.size[0] != labels.size[0])
-        status = bf_fail(error, BNFF_E_FORMAT, "%s: %lld images but %lld labels", path.data, (long long)images.size[0], (long long)labels.size[0]);
-    if (status == BNFF_OK) status = append_images(d, &images, path.data, error);
-    if (status == BNFF_OK) status = add_items(d, path.data, labels.data, 1, labels.size[0], error);
+        status = bf_fail(error, BNFF_E_FORMAT, "%s: %lld images but %lld labels", path, (long long)images.size[0], (long long)labels.size[0]);
+    if (status == BNFF_OK) status = append_images(d, &images, path, error);
+    if (status == BNFF_OK) status = add_items(d, path, labels.data, 1, labels.size[0], error);
     bf_free(images.data);
     bf_free(labels.data);
-    bf_text_free(&path);
     return status;
 }
 
@@ -159,11 +155,10 @@ static bnff_status count_classes(const bf_idx *labels, const char *path, int *cl
 static bnff_status classes_of(const char *folder, const char *prefix, int *classes, bnff_error *error)
 {
     bf_idx labels = {0};
-    bf_text path = {0};
-    bnff_status status = read_part(folder, prefix, LABELS, &labels, &path, error);
-    if (status == BNFF_OK) status = count_classes(&labels, path.data, classes, error);
+    file_path path;
+    bnff_status status = read_part(folder, prefix, LABELS, &labels, path, error);
+    if (status == BNFF_OK) status = count_classes(&labels, path, classes, error);
     bf_free(labels.data);
-    bf_text_free(&path);
     return status;
 }
 
@@ -200,10 +195,9 @@ static void set_array(bnff_dataset *d, int channels, int stored, const float mea
 static bnff_status open_idx(bnff_dataset *d, const char *folder, bnff_split split, const bnff_dataset_options *options, float mean, float std,
                             const char *const names[10], bnff_error *error)
 {
-    bf_text path = {0};
+    file_path path;
     const char *val = find_val_prefix(folder);
-    const bool train = find_idx(folder, "train", IMAGES, &path) || !val;
-    bf_text_free(&path);
+    const bool train = find_idx(folder, "train", IMAGES, path) || !val;
     set_array(d, options->channels ? options->channels : 1, 1, (float[]){mean, mean, mean}, (float[]){std, std, std});
     for (int i = 0; names && i < 10; i++) BF_TRY(bf_dataset_add_class(d, names[i], error));
     if (!names) {
@@ -238,32 +232,18 @@ bnff_status bf_open_idx(bnff_dataset *d, const char *folder, bnff_split split, c
 /* -- CIFAR-10 ------------------------------------------------------------------------------------------------------ */
 
 enum { CIFAR_SIDE = 32, CIFAR_PLANE = CIFAR_SIDE * CIFAR_SIDE, CIFAR_RECORD = 1 + 3 * CIFAR_PLANE };
-#define CIFAR_FOLDER "cifar-10-batches-bin"
+#define CIFAR_FOLDER "cifar-10-batches-bin/"
 
-/* The folder of the batches below or at `folder` in *path; false if neither has a batch. */
-static bool find_cifar(const char *folder, bf_text *path)
+/* Where the batches are below or at `folder`, as a prefix of file names: "" or the folder inside; NULL if there are none. */
+static const char *find_cifar(const char *folder)
 {
-    static const char *const places[] = {".", CIFAR_FOLDER};
-    static const char *const files[] = {"data_batch_1.bin", "test_batch.bin"};
-    for (int i = 0; i < 4; i++) {
-        path->length = 0;
-        bf_text_add(path, "%s/%s/%s", folder, places[i / 2], files[i % 2]);
-        if (path->failed) return false;
-        if (!bf_is_file(path->data)) continue;
-        path->length = 0;
-        bf_text_add(path, i < 2 ? "%s" : "%s/" CIFAR_FOLDER, folder);
-        return !path->failed;
-    }
-    return false;
+    file_path path;
+    if (is_there(path, folder, "data_batch_1.bin") || is_there(path, folder, "test_batch.bin")) return "";
+    if (is_there(path, folder, CIFAR_FOLDER "data_batch_1.bin") || is_there(path, folder, CIFAR_FOLDER "test_batch.bin")) return CIFAR_FOLDER;
+    return NULL;
 }
 
-bool bf_has_cifar(const char *folder)
-{
-    bf_text path = {0};
-    const bool has = find_cifar(folder, &path);
-    bf_text_free(&path);
-    return has;
-}
+bool bf_has_cifar(const char *folder) { return find_cifar(folder) != NULL; }
 
 /* Planes R, G, B of a record to interleaved pixels. */
 static void interleave(const uint8_t *planes, uint8_t *pixels)
@@ -285,27 +265,25 @@ static bnff_status append_records(bnff_dataset *d, const char *path, const uint8
     return add_items(d, path, bytes, CIFAR_RECORD, records, error);
 }
 
-static bnff_status append_batch(bnff_dataset *d, const char *folder, const char *name, bnff_error *error)
+static bnff_status append_batch(bnff_dataset *d, const char *folder, const char *inside, const char *name, bnff_error *error)
 {
-    bf_text path = {0};
-    void *bytes = NULL;
+    file_path path;
+    char file[64];
+    void *bytes;
     size_t size;
-    bnff_status status = BNFF_OK;
-    if (!join(&path, folder, name)) status = bf_dataset_no_memory(error);
-    if (status == BNFF_OK) status = bf_file_read(path.data, (size_t)1 << 30, &bytes, &size, error);
-    if (status == BNFF_OK) status = append_records(d, path.data, bytes, size, error);
-    else if (status == BNFF_E_IO) bf_hint(error, status, "CIFAR-10's binary version has data_batch_1.bin to data_batch_5.bin and test_batch.bin");
+    snprintf(file, sizeof file, "%s%s", inside, name);
+    is_there(path, folder, file); /* reading says why not */
+    bnff_status status = bf_file_read(path, (size_t)1 << 30, &bytes, &size, error);
+    if (status == BNFF_E_IO) bf_hint(error, status, "CIFAR-10's binary version has data_batch_1.bin to data_batch_5.bin and test_batch.bin");
+    if (status == BNFF_OK) status = append_records(d, path, bytes, size, error);
     bf_free(bytes);
-    bf_text_free(&path);
     return status;
 }
 
 static bnff_status no_cifar(const char *folder, bnff_error *error)
 {
-    bf_text path = {0};
-    const bool python = (join(&path, folder, "data_batch_1") && bf_is_file(path.data)) ||
-                        (join(&path, folder, "cifar-10-batches-py/data_batch_1") && bf_is_file(path.data));
-    bf_text_free(&path);
+    file_path path;
+    const bool python = is_there(path, folder, "data_batch_1") || is_there(path, folder, "cifar-10-batches-py/data_batch_1");
     bf_fail(error, BNFF_E_IO, "%s: no data_batch_1.bin in it or in its folder " CIFAR_FOLDER "%s", folder,
             python ? ", but CIFAR-10's Python version" : "");
     return bf_hint(error, BNFF_E_IO, "unpack the binary version, cifar-10-binary.tar.gz, and name its folder");
@@ -317,17 +295,16 @@ bnff_status bf_open_cifar(bnff_dataset *d, const char *folder, bnff_split split,
     static const float mean[3] = {0.4914f, 0.4822f, 0.4465f}, std[3] = {0.2470f, 0.2435f, 0.2616f};
     static const float gray_mean[3] = {0.4809f, 0.4809f, 0.4809f}, gray_std[3] = {0.2392f, 0.2392f, 0.2392f};
     const int channels = options->channels ? options->channels : 3;
+    const char *inside = find_cifar(folder);
+    if (!inside) return no_cifar(folder, error);
     set_array(d, channels, 3, channels == 3 ? mean : gray_mean, channels == 3 ? std : gray_std);
-    for (int i = 0; i < 10; i++) BF_TRY(bf_dataset_add_class(d, names[i], error));
-    bf_text place = {0};
     d->width = d->height = d->side = CIFAR_SIDE;
-    bnff_status status = find_cifar(folder, &place) ? BNFF_OK : place.failed ? bf_dataset_no_memory(error) : no_cifar(folder, error);
-    for (int i = 1; status == BNFF_OK && split != BNFF_SPLIT_VAL && i <= 5; i++) {
+    for (int i = 0; i < 10; i++) BF_TRY(bf_dataset_add_class(d, names[i], error));
+    for (int i = 1; split != BNFF_SPLIT_VAL && i <= 5; i++) {
         char name[32];
         snprintf(name, sizeof name, "data_batch_%d.bin", i);
-        status = append_batch(d, place.data, name, error);
+        BF_TRY(append_batch(d, folder, inside, name, error));
     }
-    if (status == BNFF_OK && split != BNFF_SPLIT_TRAIN) status = append_batch(d, place.data, "test_batch.bin", error);
-    bf_text_free(&place);
-    return status == BNFF_OK ? check_labels(d, error) : status;
+    if (split != BNFF_SPLIT_TRAIN) BF_TRY(append_batch(d, folder, inside, "test_batch.bin", error));
+    return check_labels(d, error);
 }

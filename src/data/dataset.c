@@ -236,28 +236,42 @@ static const uint8_t *record(const bnff_dataset *d, int64_t index, size_t *bytes
 
 bool bf_dataset_view(const bnff_dataset *d, int64_t index, bf_view *view)
 {
-    if (d->source != BF_SOURCE_ARRAY || d->channels != d->stored_channels) return false;
+    if (d->source != BF_SOURCE_ARRAY || d->channels < d->stored_channels) return false;
     size_t bytes;
     const uint8_t *pixels = record(d, index, &bytes);
-    *view = (bf_view){pixels, (size_t)d->width * (size_t)d->channels, d->width, d->height, d->channels};
+    *view = (bf_view){pixels, (size_t)d->width * (size_t)d->stored_channels, d->width, d->height, d->stored_channels};
     return true;
 }
 
 static bnff_status array_image(const bnff_dataset *d, int64_t index, bnff_image *image, bnff_error *error)
 {
-    const char *name = bnff_dataset_item_name(d, index);
-    BF_TRY(bf_image_reserve(name, d->width, d->height, d->stored_channels, image, error));
     size_t bytes;
     const uint8_t *pixels = record(d, index, &bytes);
+    BF_TRY(bf_image_reserve(bnff_dataset_item_name(d, index), d->width, d->height, d->stored_channels, image, error));
     memcpy(image->pixels, pixels, bytes);
-    return bf_image_convert(name, d->channels, image, error);
+    return BNFF_OK;
 }
 
 static bnff_status synthetic_image(const bnff_dataset *d, int64_t index, bnff_image *image, bnff_error *error)
 {
     BF_TRY(bf_image_reserve(bnff_dataset_item_name(d, index), d->width, d->height, 3, image, error));
     bf_synthetic_image(d, index, image);
-    return bf_image_convert(bnff_dataset_item_name(d, index), d->channels, image, error);
+    return BNFF_OK;
+}
+
+bnff_status bf_dataset_stored_image(const bnff_dataset *d, int64_t index, bnff_image *image, bnff_error *error)
+{
+    const char *name = bnff_dataset_item_name(d, index);
+    bnff_status status = BNFF_OK;
+    *image = (bnff_image){0};
+    switch (d->source) {
+    case BF_SOURCE_FILES: status = bf_image_read(name, image, error); break;
+    case BF_SOURCE_ARRAY: status = array_image(d, index, image, error); break;
+    case BF_SOURCE_SYNTHETIC: status = synthetic_image(d, index, image, error); break;
+    }
+    if (status == BNFF_OK && image->channels > d->channels) status = bf_image_convert(name, d->channels, image, error);
+    if (status != BNFF_OK) bnff_image_free(image);
+    return status;
 }
 
 bnff_status bnff_dataset_image(const bnff_dataset *d, int64_t index, bnff_image *image, bnff_error *error)
@@ -265,12 +279,8 @@ bnff_status bnff_dataset_image(const bnff_dataset *d, int64_t index, bnff_image 
     *image = (bnff_image){0};
     if (index < 0 || index >= d->count)
         return bf_fail(error, BNFF_E_ARG, "item %lld of a data set of %lld", (long long)index, (long long)d->count);
-    bnff_status status = BNFF_OK;
-    switch (d->source) {
-    case BF_SOURCE_FILES: return bnff_image_read(bnff_dataset_item_name(d, index), d->channels, image, error);
-    case BF_SOURCE_ARRAY: status = array_image(d, index, image, error); break;
-    case BF_SOURCE_SYNTHETIC: status = synthetic_image(d, index, image, error); break;
-    }
+    BF_TRY(bf_dataset_stored_image(d, index, image, error));
+    const bnff_status status = bf_image_convert(bnff_dataset_item_name(d, index), d->channels, image, error);
     if (status != BNFF_OK) bnff_image_free(image);
     return status;
 }

@@ -43,7 +43,9 @@ bnff_status bf_stratify(const int32_t *labels, const uint64_t *keys, int64_t cou
 /* A key of a text under a seed. */
 uint64_t bf_text_key(uint64_t seed, const char *text);
 
-/* The pixels of an item of an array that is handed out as it is stored; false for any other. */
+/* An item with the data set's channels, or with one that the others would repeat. */
+bnff_status bf_dataset_stored_image(const bnff_dataset *dataset, int64_t index, bnff_image *image, bnff_error *error);
+/* The pixels of an item of an array, with channels as above, without a copy; false for any other. */
 bool bf_dataset_view(const bnff_dataset *dataset, int64_t index, bf_view *view);
 
 /* The openers fill an empty data set, and leave what they made in it on failure. options is complete: val_ratio > 0. */

@@ -1,6 +1,7 @@
 /* Data sets of class folders: DIR/CLASS/..., or DIR/train/CLASS/... and DIR/val/CLASS/... */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -8,8 +9,9 @@
 #include "data/dataset.h"
 #include "data/listing.h"
 
-static const char *const val_names[] = {"val", "valid", "validation", "test"};
-enum { VAL_NAMES = sizeof val_names / sizeof val_names[0] };
+/* Names of the folders of a split, in any case, best first. */
+static const char *const train_names[] = {"train", "training", NULL};
+static const char *const val_names[] = {"val", "valid", "validation", "test", "testing", NULL};
 
 /* Where the class folders of each split are. One of them may be missing; both being the same folder means it has to be divided. */
 typedef struct layout {
@@ -30,43 +32,48 @@ static void free_layout(layout *l)
     *l = (layout){0};
 }
 
-/* *path = folder/name if that is a folder with folders in it, else NULL. */
-static bnff_status find_split(const char *folder, const char *name, char **path, bnff_error *error)
+static bool is_named(const char *name, const char *const *names)
 {
-    *path = join(folder, name);
-    if (!*path) return bf_dataset_no_memory(error);
-    bf_listing listing = {0};
-    bnff_status status = BNFF_OK;
-    const bool there = bf_is_folder(*path);
-    if (there) status = bf_listing_read(*path, &listing, error);
-    const bool usable = there && status == BNFF_OK && bf_listing_count(&listing, BF_ENTRY_FOLDER) > 0;
-    bf_listing_free(&listing);
-    if (!usable) {
-        bf_free(*path);
-        *path = NULL;
-    }
-    return status;
-}
-
-static bool is_val_name(const char *name)
-{
-    for (int i = 0; i < VAL_NAMES; i++)
-        if (!strcmp(name, val_names[i])) return true;
+    for (; *names; names++)
+        if (!strcasecmp(name, *names)) return true;
     return false;
 }
 
-/* Without DIR/train, folders named val or test are splits only if there is nothing else: a class may have such a name. */
+/* *path = folder/name if there are folders in it, else NULL: a class may be called "test" too. */
+static bnff_status take_if_split(const char *folder, const char *name, char **path, bnff_error *error)
+{
+    bf_listing listing;
+    char *candidate = join(folder, name);
+    if (!candidate) return bf_dataset_no_memory(error);
+    const bnff_status status = bf_listing_read(candidate, &listing, error);
+    if (status == BNFF_OK && bf_listing_count(&listing, BF_ENTRY_FOLDER) > 0) *path = candidate;
+    else bf_free(candidate);
+    bf_listing_free(&listing);
+    return status;
+}
+
+static bnff_status find_split(const char *folder, const bf_listing *listing, const char *const *names, char **path, bnff_error *error)
+{
+    for (; *names && !*path; names++)
+        for (int i = 0; i < listing->count && !*path; i++) {
+            const char *name = bf_listing_name(listing, i);
+            if (listing->entries[i].kind == BF_ENTRY_FOLDER && !strcasecmp(name, *names)) BF_TRY(take_if_split(folder, name, path, error));
+        }
+    return BNFF_OK;
+}
+
+/* Without a train folder, folders named val or test are splits only if there is nothing else. */
 static bool all_val_names(const bf_listing *listing)
 {
     for (int i = 0; i < listing->count; i++)
-        if (listing->entries[i].kind == BF_ENTRY_FOLDER && !is_val_name(bf_listing_name(listing, i))) return false;
+        if (listing->entries[i].kind == BF_ENTRY_FOLDER && !is_named(bf_listing_name(listing, i), val_names)) return false;
     return true;
 }
 
 static bnff_status find_layout(const char *folder, const bf_listing *listing, layout *l, bnff_error *error)
 {
-    BF_TRY(find_split(folder, "train", &l->train, error));
-    for (int i = 0; i < VAL_NAMES && !l->val && (l->train || all_val_names(listing)); i++) BF_TRY(find_split(folder, val_names[i], &l->val, error));
+    BF_TRY(find_split(folder, listing, train_names, &l->train, error));
+    if (l->train || all_val_names(listing)) BF_TRY(find_split(folder, listing, val_names, &l->val, error));
     if (!l->train && !l->val && !(l->train = bf_strdup(folder))) return bf_dataset_no_memory(error);
     if (!l->val) l->val = l->train;
     return BNFF_OK;

@@ -89,32 +89,59 @@ const char *bf_foreign_format(const uint8_t *bytes, size_t size)
     return zeros == looked ? "only zeros" : text == looked ? "a text file" : NULL;
 }
 
-bnff_status bnff_image_decode(const void *bytes, size_t size, const char *name, int channels, bnff_image *image, bnff_error *error)
+bnff_status bf_image_decode(const void *bytes, size_t size, const char *name, bnff_image *image, bnff_error *error)
 {
     *image = (bnff_image){0};
-    if (!name) name = "image";
-    if (channels != 1 && channels != 3) return bf_fail(error, BNFF_E_ARG, "%s: %d channels asked for, images have 1 or 3", name, channels);
     bf_decoder *decode = decoder_of(bytes, size);
     if (!decode) {
         const char *foreign = bf_foreign_format(bytes, size);
         bf_fail(error, BNFF_E_FORMAT, "%s: not a JPEG, PNG, PPM, PGM or BMP image%s%s", name, foreign ? " but " : "", foreign ? foreign : "");
         return bf_hint(error, BNFF_E_FORMAT, "convert it to JPEG or PNG, fetch it again, or remove it");
     }
-    bnff_status status = decode(bytes, size, name, image, error);
-    if (status == BNFF_OK) status = bf_image_convert(name, channels, image, error);
+    const bnff_status status = decode(bytes, size, name, image, error);
     if (status != BNFF_OK) bnff_image_free(image);
     return status;
 }
 
-bnff_status bnff_image_read(const char *path, int channels, bnff_image *image, bnff_error *error)
+bnff_status bf_image_read(const char *path, bnff_image *image, bnff_error *error)
 {
     void *bytes;
     size_t size;
     *image = (bnff_image){0};
     BF_TRY(bf_file_read(path, BF_IMAGE_BYTES_MAX, &bytes, &size, error));
-    const bnff_status status = bnff_image_decode(bytes, size, path, channels, image, error);
+    const bnff_status status = bf_image_decode(bytes, size, path, image, error);
     bf_free(bytes);
     return status;
+}
+
+static bnff_status check_channels(const char *name, int channels, bnff_error *error)
+{
+    if (channels == 1 || channels == 3) return BNFF_OK;
+    return bf_fail(error, BNFF_E_ARG, "%s: %d channels asked for, images have 1 or 3", name, channels);
+}
+
+static bnff_status finish(const char *name, int channels, bnff_image *image, bnff_error *error)
+{
+    const bnff_status status = bf_image_convert(name, channels, image, error);
+    if (status != BNFF_OK) bnff_image_free(image);
+    return status;
+}
+
+bnff_status bnff_image_decode(const void *bytes, size_t size, const char *name, int channels, bnff_image *image, bnff_error *error)
+{
+    *image = (bnff_image){0};
+    if (!name) name = "image";
+    BF_TRY(check_channels(name, channels, error));
+    BF_TRY(bf_image_decode(bytes, size, name, image, error));
+    return finish(name, channels, image, error);
+}
+
+bnff_status bnff_image_read(const char *path, int channels, bnff_image *image, bnff_error *error)
+{
+    *image = (bnff_image){0};
+    BF_TRY(check_channels(path, channels, error));
+    BF_TRY(bf_image_read(path, image, error));
+    return finish(path, channels, image, error);
 }
 
 void bnff_image_free(bnff_image *image)

@@ -17,6 +17,9 @@ bf_decoder bf_decode_jpeg, bf_decode_png, bf_decode_bmp, bf_decode_pnm;
 bnff_status bf_image_reserve(const char *name, int64_t width, int64_t height, int channels, bnff_image *image, bnff_error *error);
 /* Convert in place between 1 and 3 channels: luma as Pillow's, gray replicated. */
 bnff_status bf_image_convert(const char *name, int channels, bnff_image *image, bnff_error *error);
+/* Decode to the channels that the file has, 1 or 3. */
+bnff_status bf_image_decode(const void *bytes, size_t size, const char *name, bnff_image *image, bnff_error *error);
+bnff_status bf_image_read(const char *path, bnff_image *image, bnff_error *error);
 /* What bytes that are no supported image look like ("a WebP image"); NULL if nothing is known about them. */
 const char *bf_foreign_format(const uint8_t *bytes, size_t size);
 

@@ -133,13 +133,19 @@ static void decode(reader *r, const uint8_t *bytes, size_t size, bnff_image *ima
     if (r->ended && many_scans) refuse(r, "its data is cut off");
 }
 
+/* The reader belongs to the caller: what a function changes in its own variables after setjmp is lost at longjmp. */
+static void decode_or_escape(reader *r, const uint8_t *bytes, size_t size, bnff_image *image)
+{
+    if (!setjmp(r->escape)) decode(r, bytes, size, image);
+    jpeg_destroy_decompress(&r->jpeg);
+}
+
 bnff_status bf_decode_jpeg(const uint8_t *bytes, size_t size, const char *name, bnff_image *image, bnff_error *error)
 {
     reader r = {.name = name, .error = error};
     r.jpeg.err = jpeg_std_error(&r.manager);
     r.manager.error_exit = on_error;
     r.manager.emit_message = on_message;
-    if (!setjmp(r.escape)) decode(&r, bytes, size, image);
-    jpeg_destroy_decompress(&r.jpeg);
+    decode_or_escape(&r, bytes, size, image);
     return r.status;
 }

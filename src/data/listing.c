@@ -9,7 +9,6 @@
 #include <sys/stat.h>
 
 #include "base/error.h"
-#include "base/files.h"
 #include "base/memory.h"
 
 bf_entry_kind bf_kind_of_name(const char *name)
@@ -30,15 +29,12 @@ static bool is_ignored(const char *name) { return name[0] == '.' || !strcmp(name
 
 static bnff_status no_memory(const char *folder, bnff_error *error) { return bf_fail(error, BNFF_E_MEMORY, "%s: no memory to list it", folder); }
 
-static bool is_folder_entry(const char *folder, const struct dirent *entry)
+static bool is_folder_entry(DIR *dir, const struct dirent *entry)
 {
+    struct stat info;
     if (entry->d_type == DT_DIR) return true;
     if (entry->d_type != DT_LNK && entry->d_type != DT_UNKNOWN) return false;
-    bf_text path = {0};
-    bf_text_add(&path, "%s/%s", folder, entry->d_name);
-    const bool folder_there = !path.failed && bf_is_folder(path.data);
-    bf_text_free(&path);
-    return folder_there;
+    return fstatat(dirfd(dir), entry->d_name, &info, 0) == 0 && S_ISDIR(info.st_mode);
 }
 
 static int compare_entries(const void *a, const void *b, void *text)
@@ -46,10 +42,10 @@ static int compare_entries(const void *a, const void *b, void *text)
     return strcmp((const char *)text + ((const struct bf_entry *)a)->name, (const char *)text + ((const struct bf_entry *)b)->name);
 }
 
-static bool add_entry(bf_listing *listing, const char *folder, const struct dirent *entry)
+static bool add_entry(bf_listing *listing, DIR *dir, const struct dirent *entry)
 {
     if (!bf_grow((void **)&listing->entries, &listing->capacity, listing->count, sizeof *listing->entries)) return false;
-    const bf_entry_kind kind = is_folder_entry(folder, entry) ? BF_ENTRY_FOLDER : bf_kind_of_name(entry->d_name);
+    const bf_entry_kind kind = is_folder_entry(dir, entry) ? BF_ENTRY_FOLDER : bf_kind_of_name(entry->d_name);
     listing->entries[listing->count++] = (struct bf_entry){listing->text.length, kind};
     bf_text_append(&listing->text, entry->d_name, strlen(entry->d_name) + 1);
     return !listing->text.failed;
@@ -70,7 +66,7 @@ bnff_status bf_listing_read(const char *folder, bf_listing *listing, bnff_error 
         const struct dirent *entry = readdir(dir);
         if (!entry && errno) status = bf_fail(error, BNFF_E_IO, "%s: cannot read this folder: %s", folder, strerror(errno));
         if (!entry || status != BNFF_OK) break;
-        if (!is_ignored(entry->d_name) && !add_entry(listing, folder, entry)) status = no_memory(folder, error);
+        if (!is_ignored(entry->d_name) && !add_entry(listing, dir, entry)) status = no_memory(folder, error);
     }
     closedir(dir);
     if (status == BNFF_OK && listing->count)

@@ -106,7 +106,7 @@ static bnff_status load(const bnff_loader *l, int64_t index, uint64_t seed, floa
     bf_view view;
     if (bf_dataset_view(l->dataset, index, &view)) return bf_transform_run(&l->transform, &view, seed, dst, error);
     bnff_image image;
-    BF_TRY(bnff_dataset_image(l->dataset, index, &image, error));
+    BF_TRY(bf_dataset_stored_image(l->dataset, index, &image, error));
     view = bf_view_of(&image);
     const bnff_status status = bf_transform_run(&l->transform, &view, seed, dst, error);
     bnff_image_free(&image);
@@ -219,7 +219,7 @@ bnff_status bnff_loader_create(const bnff_dataset *dataset, const bnff_transform
     pthread_cond_init(&l->work, NULL);
     pthread_cond_init(&l->ready, NULL);
     bnff_status status = check_options(dataset, &l->options, error);
-    if (status == BNFF_OK) status = bf_transform_prepare(transform, &l->transform, error);
+    if (status == BNFF_OK) status = bf_transform_prepare(transform, dataset->channels, &l->transform, error);
     if (status == BNFF_OK) {
         l->floats = (size_t)transform->width * (size_t)transform->height * (size_t)dataset->channels;
         set_limits(l);

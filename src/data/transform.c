@@ -35,8 +35,9 @@ static bnff_status check(const bnff_transform *t, bnff_error *error)
                                                                                  : bf_fail(error, BNFF_E_ARG, "unknown interpolation %d", (int)t->interpolation);
 }
 
-bnff_status bf_transform_prepare(const bnff_transform *options, bf_transform *transform, bnff_error *error)
+bnff_status bf_transform_prepare(const bnff_transform *options, int channels, bf_transform *transform, bnff_error *error)
 {
+    transform->channels = channels;
     memset(&transform->options, 0, sizeof transform->options);
     memcpy(&transform->options, options, options->size < sizeof *options ? options->size : sizeof *options);
     BF_TRY(check(&transform->options, error));
@@ -53,37 +54,44 @@ typedef struct placing {
     bool hflip, vflip;
 } placing;
 
-static void place_row(const bf_transform *t, const uint8_t *row, int begin, int end, bool mirror, int channels, float *dst)
+/* The floats of n pixels; to and step: of the first pixel and from pixel to pixel. row NULL: black. */
+static void place_pixels(const bf_transform *t, const uint8_t *row, int in_channels, int n, float *to, ptrdiff_t step)
+{
+    static const uint8_t black[3];
+    const int out_channels = t->channels;
+    const ptrdiff_t stride = row ? in_channels : 0;
+    if (!row) row = black;
+    if (out_channels == 1)
+        for (int x = 0; x < n; x++, row += stride, to += step) *to = t->value[0][*row];
+    else if (in_channels == 1)
+        for (int x = 0; x < n; x++, row += stride, to += step) to[0] = t->value[0][*row], to[1] = t->value[1][*row], to[2] = t->value[2][*row];
+    else
+        for (int x = 0; x < n; x++, row += stride, to += step) to[0] = t->value[0][row[0]], to[1] = t->value[1][row[1]], to[2] = t->value[2][row[2]];
+}
+
+/* Columns begin .. end - 1 of a row of the result come from `row`, the others are black. */
+static void place_row(const bf_transform *t, const uint8_t *row, int in_channels, int begin, int end, bool hflip, float *dst)
 {
     const int width = t->options.width;
-    for (int x = 0; x < width; x++) {
-        float *to = dst + (mirror ? width - 1 - x : x) * channels;
-        const bool inside = row && x >= begin && x < end;
-        for (int c = 0; c < channels; c++) to[c] = t->value[c][inside ? row[(x - begin) * channels + c] : 0];
-    }
-}
-
-static void place_whole_row3(const bf_transform *t, const uint8_t *row, int width, float *dst)
-{
-    for (int x = 0; x < width; x++, row += 3, dst += 3) dst[0] = t->value[0][row[0]], dst[1] = t->value[1][row[1]], dst[2] = t->value[2][row[2]];
-}
-
-static void place_whole_row1(const bf_transform *t, const uint8_t *row, int width, float *dst)
-{
-    for (int x = 0; x < width; x++) dst[x] = t->value[0][row[x]];
+    const ptrdiff_t step = hflip ? -t->channels : t->channels;
+    float *first = hflip ? dst + (ptrdiff_t)(width - 1) * t->channels : dst;
+    if (begin > 0) place_pixels(t, NULL, in_channels, begin, first, step);
+    place_pixels(t, row, in_channels, end - begin, first + begin * step, step);
+    if (end < width) place_pixels(t, NULL, in_channels, width - end, first + end * step, step);
 }
 
 static void place(const bf_transform *t, const bf_view *from, const placing *p, float *dst)
 {
-    const int width = t->options.width, height = t->options.height, channels = from->channels;
-    const int begin = p->left < 0 ? -p->left : 0, end = from->width - p->left < width ? from->width - p->left : width;
+    const int width = t->options.width, height = t->options.height, left = p->left > 0 ? p->left : 0;
+    int begin = p->left < 0 ? -p->left : 0, end = from->width - p->left < width ? from->width - p->left : width;
+    if (begin >= end) begin = end = 0; /* all of it is outside */
     for (int y = 0; y < height; y++) {
-        const int sy = y + p->top, sx = p->left > 0 ? p->left : 0;
-        const uint8_t *row = sy >= 0 && sy < from->height && begin < end ? from->pixels + (size_t)sy * from->stride + (size_t)sx * (size_t)channels : NULL;
-        float *to = dst + (size_t)(p->vflip ? height - 1 - y : y) * (size_t)width * (size_t)channels;
-        if (!row || p->hflip || begin > 0 || end < width) place_row(t, row, begin, end, p->hflip, channels, to);
-        else if (channels == 3) place_whole_row3(t, row, width, to);
-        else place_whole_row1(t, row, width, to);
+        const int from_y = y + p->top;
+        const bool inside = from_y >= 0 && from_y < from->height && begin < end;
+        const uint8_t *row = inside ? from->pixels + (size_t)from_y * from->stride + (size_t)left * (size_t)from->channels : NULL;
+        float *to = dst + (size_t)(p->vflip ? height - 1 - y : y) * (size_t)width * (size_t)t->channels;
+        if (inside) place_row(t, row, from->channels, begin, end, p->hflip, to);
+        else place_pixels(t, NULL, 1, width, to, t->channels);
     }
 }
 
@@ -203,7 +211,7 @@ bnff_status bf_transform_run(const bf_transform *t, const bf_view *image, uint64
 bnff_status bnff_transform_apply(const bnff_transform *options, const bnff_image *image, uint64_t seed, float *dst, bnff_error *error)
 {
     bf_transform transform;
-    BF_TRY(bf_transform_prepare(options, &transform, error));
+    BF_TRY(bf_transform_prepare(options, image->channels, &transform, error));
     if (image->width < 1 || image->height < 1 || (image->channels != 1 && image->channels != 3) || !image->pixels)
         return bf_fail(error, BNFF_E_ARG, "image of %d x %d pixels and %d channels", image->width, image->height, image->channels);
     const bf_view view = bf_view_of(image);

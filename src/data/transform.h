@@ -8,11 +8,12 @@
 
 typedef struct bf_transform {
     bnff_transform options;
+    int channels;        /* of the result, 1 or 3 */
     float value[3][256]; /* (v / 255 - mean) / std of each channel, in float as torchvision computes it */
 } bf_transform;
 
-bnff_status bf_transform_prepare(const bnff_transform *options, bf_transform *transform, bnff_error *error);
-/* dst: height x width x channels of the view. Every random choice comes from `seed`. */
+bnff_status bf_transform_prepare(const bnff_transform *options, int channels, bf_transform *transform, bnff_error *error);
+/* The image has as many channels as the result, or 1, to be replicated. dst: height x width x channels. Every random choice comes from `seed`. */
 bnff_status bf_transform_run(const bf_transform *transform, const bf_view *image, uint64_t seed, float *dst, bnff_error *error);
 
 #endif
