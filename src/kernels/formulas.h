@@ -12,7 +12,7 @@ BF_INLINE vf f_affine(vf x, vf s, vf p, vf t) { return v_fma(s, x - p, t); }
 /* dX = s*dy + c1*(x - p) + c0, gradient through the statistics */
 BF_INLINE vf f_bn_dx(vf dy, vf x, vf s, vf p, vf c1, vf c0) { return v_fma(s, dy, v_fma(c1, x - p, c0)); }
 
-/* e^x, relative error below 2^-22.8 where the result is a normal number, correctly overflowing to infinity and
+/* e^x, relative error below 2^-23.4 where the result is a normal number, correctly overflowing to infinity and
  * fading through the denormals to 0; NaN stays NaN.
  * x = n*ln2 + r, |r| <= ln2/2, e^x = 2^n * (1 + r + r^2 * q(r)). 2^n is multiplied in two halves: n reaches -150 and 128. */
 BF_INLINE vf f_exp(vf x)

@@ -1,0 +1,121 @@
+/* Summing kernels against float64: a float sum of n terms is off by less than n roundings of the sum of magnitudes. */
+#include "tables.h"
+
+static const int cs[] = {16, 32}, ns[] = {1, 2, 7, 113, BF_STATS_PIXELS};
+enum { LD1 = 48, LD2 = 32, LD3 = 80 };
+
+static float *constants(int c, float value)
+{
+    float *v = guarded((size_t)c);
+    for (int i = 0; i < c; i++) v[i] = value;
+    return v;
+}
+
+/* mean 4096 std: what a pivot is for */
+static void sum_stats_against_float64(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k) {
+        test_case("sum_stats n=%d c=%d isa=%s", n, c, k->isa);
+        const piece x = normal_piece(n, c, LD1, 4096, 1);
+        const float *pivot = normal_vector(c, 4096, 1);
+        float *s1 = constants(c, 3), *s2 = constants(c, 5);
+        k->sum_stats(x.x, x.ld, n, c, pivot, s1, s2);
+        for (int i = 0; i < c; i++) {
+            double r1 = 3, r2 = 5, a1 = 3;
+            for (int j = 0; j < n; j++) {
+                const double d = (double)*piece_at(x, j, i) - pivot[i];
+                r1 += d, r2 += d * d, a1 += fabs(d);
+            }
+            check_close(s1[i], r1, (n + 2) * ROUNDING * a1);
+            check_close(s2[i], r2, (n + 4) * ROUNDING * r2);
+        }
+        check_guards();
+    }
+}
+
+static void sum_against_float64(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k) {
+        test_case("sum n=%d c=%d isa=%s", n, c, k->isa);
+        const piece x = normal_piece(n, c, LD3, 1, 2);
+        float *s1 = constants(c, -2);
+        k->sum(x.x, x.ld, n, c, s1);
+        for (int i = 0; i < c; i++) {
+            double r1 = -2, a1 = 2;
+            for (int j = 0; j < n; j++) r1 += *piece_at(x, j, i), a1 += fabs(*piece_at(x, j, i));
+            check_close(s1[i], r1, (n + 1) * ROUNDING * a1);
+        }
+        check_guards();
+    }
+}
+
+static void sum_bn_grad_against_float64(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k) {
+        test_case("sum_bn_grad n=%d c=%d isa=%s", n, c, k->isa);
+        const piece x = normal_piece(n, c, LD1, 100, 1), dy = normal_piece(n, c, LD2, 0, 1);
+        const float *p = normal_vector(c, 100, 1);
+        float *s1 = constants(c, 1), *s2 = constants(c, 2);
+        k->sum_bn_grad(dy.x, dy.ld, x.x, x.ld, n, c, p, s1, s2);
+        for (int i = 0; i < c; i++) {
+            double r1 = 1, r2 = 2, a1 = 1, a2 = 2;
+            for (int j = 0; j < n; j++) {
+                const double d = *piece_at(dy, j, i), e = d * ((double)*piece_at(x, j, i) - p[i]);
+                r1 += d, a1 += fabs(d), r2 += e, a2 += fabs(e);
+            }
+            check_close(s1[i], r1, (n + 1) * ROUNDING * a1);
+            check_close(s2[i], r2, (n + 4) * ROUNDING * a2);
+        }
+        check_guards();
+    }
+}
+
+/* One visit or two: the same bits, in place too. */
+static void mask_and_sums_have_the_bits_of_their_parts(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k)
+        for (int kind = BNFF_IDENTITY; kind <= BNFF_HARDSIGMOID; kind++) {
+            test_case("affine_act_grad_sums kind=%d n=%d c=%d isa=%s", kind, n, c, k->isa);
+            const bf_act act = {(bnff_activation)kind, 0.1f};
+            const piece x = normal_piece(n, c, LD1, 0, 3), g = normal_piece(n, c, LD2, 0, 1), want = new_piece(n, c, LD2), got = new_piece(n, c, LD3);
+            const float *s = normal_vector(c, 1, 1), *p = normal_vector(c, 0, 1), *t = normal_vector(c, 0, 1);
+            float *s1 = constants(c, 1), *s2 = constants(c, 2), *z1 = constants(c, 1), *z2 = constants(c, 2);
+            k->affine_act_grad(want.x, want.ld, g.x, g.ld, x.x, x.ld, n, c, s, p, t, act);
+            k->sum_bn_grad(want.x, want.ld, x.x, x.ld, n, c, p, s1, s2);
+            k->affine_act_grad_sums(got.x, got.ld, g.x, g.ld, x.x, x.ld, n, c, s, p, t, act, z1, z2);
+            check_same_piece(got, want);
+            check_same_bits(z1, s1, (size_t)c);
+            check_same_bits(z2, s2, (size_t)c);
+            check_gaps(got);
+            k->affine_act_grad_sums(g.x, g.ld, g.x, g.ld, x.x, x.ld, n, c, s, p, t, act, z1, z2);
+            check_same_piece(g, want);
+            check_guards();
+        }
+}
+
+static void nan_stays_in_its_channel(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH_TABLE(k) {
+        test_case("sums nan c=%d isa=%s", c, k->isa);
+        const piece x = normal_piece(9, c, LD1, 0, 1);
+        *piece_at(x, 4, 11) = NAN;
+        float *s1 = constants(c, 0), *s2 = constants(c, 0);
+        k->sum_stats(x.x, x.ld, 9, c, constants(c, 0), s1, s2);
+        for (int i = 0; i < c; i++) assert_true(isnan(s1[i]) == (i == 11) && isnan(s2[i]) == (i == 11));
+        check_guards();
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        test(sum_stats_against_float64), test(sum_against_float64), test(sum_bn_grad_against_float64),
+        test(mask_and_sums_have_the_bits_of_their_parts), test(nan_stays_in_its_channel),
+    };
+    return run_all(tests);
+}
