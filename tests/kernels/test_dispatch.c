@@ -23,6 +23,8 @@ static void names_that_are_not_there(void **state)
     assert_null(bf_kernels_find("avx3"));
     assert_null(bf_kernels_find(""));
     assert_null(bf_kernels_at_most("avx3"));
+    const bool has_avx512 = !strcmp(bf_cpu_isa(), "avx512");
+    assert_true((bf_kernels_find("avx512") != NULL) == has_avx512);
 }
 
 static void at_most_caps(void **state)

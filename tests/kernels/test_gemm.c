@@ -162,7 +162,7 @@ static void prefetch_is_invisible(void **state)
         const piece without = copy_piece(t.c, t.c.ld);
         char memory[64 * 40];
         bf_prefetch list = {.count = 3, .lines_per_step = 2};
-        for (int r = 0; r < 3; r++) list.range[r].at = memory + r * 640, list.range[r].end = memory + r * 640 + 600;
+        for (int r = 0; r < 3; r++) list.range[r].at = memory + r * 640, list.range[r].end = memory + r * 640 + (r == 1 ? 640 : 600);
         t.g.prefetch = &list;
         k->gemm(&t.g);
         check_same_piece(t.c, without);
@@ -174,10 +174,29 @@ static void prefetch_is_invisible(void **state)
     }
 }
 
+/* One register tile takes lines_per_step lines every 16 k, counted over the pairs. */
+static void prefetch_keeps_its_pace(void **state)
+{
+    (void)state;
+    static const int ks[] = {33, 12, 12, 12, 64, 3};
+    FOR_EACH_TABLE(k) {
+        test_case("gemm prefetch pace isa=%s", k->isa);
+        batch t;
+        make_batch(&t, 16, 1, NN, ks, COUNT_OF(ks), false);
+        char memory[64 * 40];
+        bf_prefetch list = {.range = {{memory, memory + sizeof memory}}, .count = 1, .lines_per_step = 3};
+        t.g.prefetch = &list;
+        k->gemm(&t.g);
+        assert_int_equal(list.range[0].at - memory, 64 * 3 * (136 / 16));
+        check_guards();
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(one_pair_of_every_width), test(batches), test(many_spans), test(special_values_stay_in_their_row_and_column), test(prefetch_is_invisible),
+        test(prefetch_keeps_its_pace),
     };
     return run_all(tests);
 }
