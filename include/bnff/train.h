@@ -23,16 +23,19 @@ typedef struct bnff_train_options {
     bnff_interpolation interpolation;
     double hflip;               /* < 0: by the data set (0.5 for photographs) */
     double vflip;
-    double scale[2], ratio[2];  /* RandomResizedCrop; 0: .08 1, 3/4 4/3 */
+    double scale[2], ratio[2];  /* RandomResizedCrop: area and aspect ratio; 0: .25 1, 3/4 4/3 */
+    int crop_padding;           /* > 0: pad by this and crop at random instead; < 0: 3 for images of <= 40 pixels used whole, else 0 */
     int in_channels;            /* 0: by the data set */
     double val_ratio;
-    bnff_optimizer_options optimizer;
-    bnff_schedule schedule;     /* lr 0: by the optimizer, and 0.01 for SGD fine-tuning; epochs and steps_per_epoch are filled in */
+    bnff_optimizer_options optimizer; /* weight_decay < 0: SGD 5e-4, or 1e-4 fine-tuning; Adam 0; AdamW .01 */
+    bnff_schedule schedule;     /* lr 0: by optimizer and batch, 0.01 for SGD fine-tuning; kind (bnff_schedule_kind)-1: one-cycle, or
+                                   cosine when fine-tuning; epochs and steps_per_epoch are filled in */
     float label_smoothing;
     int grad_accum_steps;       /* micro-batches per optimizer step */
     double clip_grad_norm;      /* 0: none */
     const char *freeze;         /* "backbone", a count of leading layers, or a POSIX regex on parameter names; NULL: nothing */
-    const char *freeze_bn;      /* "stats" or "all"; NULL: none */
+    int freeze_epochs;          /* `freeze` holds for so many epochs, then all is trained; 0: for good */
+    const char *freeze_bn;      /* all batch normalizations, for good: "stats" use running statistics, "all" learn nothing; NULL: none */
     const char *level, *algorithm;
     int cells;                  /* 0: threads */
     int workers;                /* loader threads, -1: default */
@@ -40,7 +43,9 @@ typedef struct bnff_train_options {
     int64_t max_bad;            /* damaged files tolerated, < 0: 1 % */
     const char *output_dir, *name; /* run folder is output_dir/name, "runs" and "train"; a number is appended if it exists */
     bool exist_ok;
-    int save_period;            /* keep a checkpoint every so many epochs; 0: only last and best */
+    int save_period;            /* keep the network every so many epochs; 0: only last and best */
+    int checkpoint_hist;        /* of those, keep the newest so many; 0: all */
+    const char *eval_metric;    /* best by "acc1" (NULL), ties by loss; or by "loss" */
     double checkpoint_seconds;  /* also save `last` in mid-epoch this often; 0: 300, negative: never */
     bool report;                /* write report.html at the end */
 } bnff_train_options;
