@@ -1,0 +1,186 @@
+/* bnff bench layers: the time of every task of a training step. */
+#include "bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct arguments {
+    const char *model, *level, *algorithm, *profile;
+    int batch, size, threads, rounds;
+    bool json;
+};
+
+#define FIELD(name) offsetof(struct arguments, name)
+static const cli_option options[] = {
+    {"model,m", CLI_STRING, FIELD(model), "NAME", "Model (densenet121)."},
+    {"batch-size,batch,b", CLI_INT, FIELD(batch), "N", "Images a step (32).", 1, 65536},
+    {"size,img-size", CLI_INT, FIELD(size), "N", "Side of the images. Default: what the model was published for.", 1, 4096},
+    {"level", CLI_STRING, FIELD(level), "NAME", "Level of restructuring."},
+    {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm of the convolutions: direct."},
+    {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Steps; the median of each task is shown (5).", 1, 1000},
+    {"threads,t", CLI_INT, FIELD(threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"profile", CLI_STRING, FIELD(profile), "FILE", "Also write the last step as trace events, which Perfetto and chrome://tracing open."},
+    {"json", CLI_FLAG, FIELD(json), NULL, "One JSON document: machine, tasks."},
+    {0},
+};
+
+struct task {
+    bnff_task_profile last;
+    double median_s;
+};
+
+struct result {
+    struct task *tasks;
+    int count;
+    double peak, copy; /* FLOP/s, bytes/s */
+};
+
+/* Steps with every task timed; medians by task. */
+static bnff_status measure(bench_network *network, bnff_run *run, int rounds, struct result *result, bench_probes *probes, bnff_error *error)
+{
+    bench_times times;
+    bnff_status status = bench_run_step(network, run, &times, error);
+    if (status) return status;
+    bnff_run_profile(run, true);
+    double *samples = NULL;
+    for (int round = 0; round < rounds; round++) {
+        if ((status = bench_run_step(network, run, &times, error))) break;
+        bench_probe(probes);
+        if (!samples) {
+            result->count = bnff_run_profile_count(run);
+            result->tasks = cli_alloc((size_t)result->count, sizeof *result->tasks);
+            samples = cli_alloc((size_t)result->count * (size_t)rounds, sizeof *samples);
+        }
+        for (int i = 0; i < result->count; i++)
+            if (bnff_run_profile_get(run, i, &result->tasks[i].last)) samples[i * rounds + round] = result->tasks[i].last.seconds;
+    }
+    for (int i = 0; status == BNFF_OK && i < result->count; i++) result->tasks[i].median_s = bench_median(samples + (size_t)i * (size_t)rounds, rounds);
+    free(samples);
+    return status;
+}
+
+/* -- Output -------------------------------------------------------------------------------------------------------- */
+
+static void print_line(const char *name, const char *kind, double seconds, double flops, double bytes, double peak)
+{
+    char modelled[32];
+    printf("%-44s %-12s %9.3f", name, kind, 1e3 * seconds);
+    if (flops > 0 && seconds > 0) printf(" %9.1f %6.1f", 1e-9 * flops / seconds, 100 * flops / seconds / peak);
+    else printf(" %9s %6s", "", "");
+    printf(" %7.1f %10s\n", seconds > 0 ? 1e-9 * bytes / seconds : 0, cli_bytes(modelled, bytes));
+}
+
+/* The tasks, then a line for each kind, then all. */
+static void print_table(const struct result *r)
+{
+    const char *kinds[64];
+    int kind_count = 0;
+    double all_s = 0, all_flops = 0, all_bytes = 0;
+    printf("%-44s %-12s %9s %9s %6s %7s %10s\n", "task", "kind", "ms", "GFLOP/s", "% peak", "GB/s", "modelled");
+    for (int i = 0; i < r->count; i++) {
+        const bnff_task_profile *t = &r->tasks[i].last;
+        print_line(t->name, t->kind, r->tasks[i].median_s, t->flops, t->bytes, r->peak);
+        int k = 0;
+        while (k < kind_count && strcmp(kinds[k], t->kind)) k++;
+        if (k == kind_count && k < 64) kinds[kind_count++] = t->kind;
+    }
+    printf("\n");
+    for (int k = 0; k < kind_count; k++) {
+        double seconds = 0, flops = 0, bytes = 0;
+        for (int i = 0; i < r->count; i++) {
+            if (strcmp(r->tasks[i].last.kind, kinds[k])) continue;
+            seconds += r->tasks[i].median_s, flops += r->tasks[i].last.flops, bytes += r->tasks[i].last.bytes;
+        }
+        print_line("all", kinds[k], seconds, flops, bytes, r->peak);
+        all_s += seconds, all_flops += flops, all_bytes += bytes;
+    }
+    print_line("all", "step", all_s, all_flops, all_bytes, r->peak);
+    printf("\nFMA peak %.0f GFLOP/s, copying %.1f GB/s; modelled: main-memory bytes of the plan's model\n", 1e-9 * r->peak, 1e-9 * r->copy);
+}
+
+static int print_json(const struct arguments *args, const bench_network *n, const struct result *r)
+{
+    bnff_machine machine = {.size = sizeof machine};
+    bnff_machine_describe(&machine);
+    json_t *tasks = json_array();
+    for (int i = 0; i < r->count; i++) {
+        const bnff_task_profile *t = &r->tasks[i].last;
+        const double s = r->tasks[i].median_s;
+        json_array_append_new(tasks, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "kind", t->kind, "ms", 1e3 * s, "flops", t->flops, "gflops",
+                                               s > 0 ? 1e-9 * t->flops / s : 0, "peak_fraction", s > 0 ? t->flops / s / r->peak : 0, "gbs",
+                                               s > 0 ? 1e-9 * t->bytes / s : 0, "modelled_bytes", t->bytes));
+    }
+    return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:s, s:i, s:i, s:s, s:o}", "machine", "cpu", machine.cpu, "isa", bnff_context_isa(n->context),
+                                    "threads", bnff_context_threads(n->context), "fma_peak_gflops", 1e-9 * r->peak, "copy_gbs", 1e-9 * r->copy, "model", args->model,
+                                    "batch", n->batch, "size", n->size, "level", args->level, "tasks", tasks));
+}
+
+/* Trace Event format: complete events ("X") in microseconds from the first task on. */
+static int write_profile(const char *path, const struct result *r)
+{
+    cli_output output;
+    int code = cli_output_open(&output, path);
+    if (code) return code;
+    json_t *events = json_array();
+    const double start = r->count ? r->tasks[0].last.start_s : 0;
+    for (int i = 0; i < r->count; i++) {
+        const bnff_task_profile *t = &r->tasks[i].last;
+        json_array_append_new(events, json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i, s:{s:f, s:f}}", "name", t->name, "cat", t->kind, "ph", "X", "ts",
+                                                1e6 * (t->start_s - start), "dur", 1e6 * t->seconds, "pid", 1, "tid", 1, "args", "gflop", 1e-9 * t->flops,
+                                                "modelled_mb", 1e-6 * t->bytes));
+    }
+    json_t *document = json_pack("{s:o, s:s}", "traceEvents", events, "displayTimeUnit", "ms");
+    json_dumpf(document, output.file, JSON_COMPACT | JSON_REAL_PRECISION(9));
+    json_decref(document);
+    return cli_output_close(&output, true);
+}
+
+static int bench(bnff_context *context, const struct arguments *args, bnff_error *error)
+{
+    bench_network network;
+    bnff_plan *plan = NULL;
+    bnff_run *run = NULL;
+    struct result result = {0};
+    double read;
+    bnff_status status = bench_network_open(context, args->model, args->batch, args->size, &network, error);
+    if (status) return cli_fail(error);
+    bench_probes probes;
+    bench_probes_begin(&probes, context);
+    const bnff_plan_options plan_options = {.size = sizeof plan_options, .batch = network.batch, .height = network.size, .width = network.size,
+                                            .mode = BNFF_TRAIN, .level = args->level, .algorithm = args->algorithm};
+    status = bnff_measure_bandwidth(context, 0.3, &read, &result.copy, error);
+    if (status == BNFF_OK) status = bnff_plan_create(context, network.graph, &plan_options, &plan, error);
+    if (status == BNFF_OK) status = bnff_run_acquire(network.pool, plan, &run, error);
+    if (status == BNFF_OK) status = measure(&network, run, args->rounds, &result, &probes, error);
+    result.peak = bench_probes_median(&probes);
+    int code = status ? cli_fail(error) : EXIT_DONE;
+    if (code == EXIT_DONE && args->profile) code = write_profile(args->profile, &result);
+    if (code == EXIT_DONE && args->json) code = print_json(args, &network, &result);
+    else if (code == EXIT_DONE) print_table(&result);
+    free(result.tasks);
+    bench_probes_end(&probes);
+    bnff_run_release(&run);
+    bnff_plan_destroy(&plan);
+    bench_network_close(&network);
+    return code;
+}
+
+static int run(const cli_command *self, int argc, char **argv)
+{
+    struct arguments args = {.model = "densenet121", .level = bnff_default_level(), .batch = 32, .rounds = 5};
+    cli_positionals words;
+    int code = cli_parse(self, argc, argv, &args, &words);
+    if (code < 0) code = cli_expect(self, &words, 0, 0);
+    if (code >= 0) return code;
+    bnff_error error;
+    bnff_context *context = NULL;
+    if (cli_context(args.threads, &context, &error)) return cli_fail(&error);
+    code = bench(context, &args, &error);
+    bnff_context_destroy(&context);
+    return code;
+}
+
+const cli_command bench_layers = {
+    .name = "bench layers", .usage = "[options]", .summary = "Time every task of a training step", .options = options, .run = run,
+    .examples = "  bnff bench layers -m resnet50 -b 32\n  bnff bench layers -m densenet121 -b 8 --profile step.json\n",
+};

@@ -1,0 +1,92 @@
+/* bnff bench: its subcommands, and the smallest of them. */
+#include "bench.h"
+
+#include <string.h>
+
+/* -- bench peak ---------------------------------------------------------------------------------------------------- */
+
+struct arguments { int threads; double seconds; bool json; };
+
+static const cli_option options[] = {
+    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"seconds", CLI_DOUBLE, offsetof(struct arguments, seconds), "S", "For each of the three (1).", 0.01, 600},
+    {"json", CLI_FLAG, offsetof(struct arguments, json), NULL, "One JSON document."},
+    {0},
+};
+
+/* The best of 20 ms pieces: what the machine can do when nothing else runs. */
+static double best_fma(bnff_context *context, double seconds)
+{
+    double best = 0;
+    const double start = bench_clock();
+    do {
+        const double rate = bnff_measure_fma(context, 0.02);
+        if (rate > best) best = rate;
+    } while (bench_clock() - start < seconds);
+    return best;
+}
+
+static int run_peak(const cli_command *self, int argc, char **argv)
+{
+    struct arguments args = {.seconds = 1};
+    cli_positionals words;
+    int code = cli_parse(self, argc, argv, &args, &words);
+    if (code < 0) code = cli_expect(self, &words, 0, 0);
+    if (code >= 0) return code;
+    bnff_error error;
+    bnff_context *context = NULL;
+    double read = 0, copy = 0;
+    bnff_status status = cli_context(args.threads, &context, &error);
+    if (status) return cli_fail(&error);
+    bnff_machine machine = {.size = sizeof machine};
+    bnff_machine_describe(&machine);
+    const double fma = best_fma(context, args.seconds);
+    status = bnff_measure_bandwidth(context, args.seconds, &read, &copy, &error);
+    const char *isa = bnff_context_isa(context);
+    const int threads = bnff_context_threads(context);
+    if (status) code = cli_fail(&error);
+    else if (args.json)
+        code = cli_json_print(json_pack("{s:s, s:s, s:i, s:{s:f}, s:f, s:f}", "cpu", machine.cpu, "isa", isa, "threads", threads, "fma_peak_gflops", "f32",
+                                        1e-9 * fma, "read_gbs", 1e-9 * read, "copy_gbs", 1e-9 * copy));
+    else
+        code = printf("%s, %s, %d threads\nf32 multiply-adds  %8.1f GFLOP/s\nreading memory     %8.1f GB/s\ncopying memory     %8.1f GB/s (read and written bytes)\n",
+                      machine.cpu, isa, threads, 1e-9 * fma, 1e-9 * read, 1e-9 * copy) < 0;
+    bnff_context_destroy(&context);
+    return code;
+}
+
+const cli_command bench_peak = {
+    .name = "bench peak", .usage = "[options]", .summary = "Measure the machine: multiply-adds and memory bandwidth", .options = options, .run = run_peak,
+    .examples = "  bnff bench peak\n  bnff bench peak -t 1 --json\n",
+};
+
+/* -- bench --------------------------------------------------------------------------------------------------------- */
+
+static const cli_command *const commands[] = {&bench_step, &bench_layers, &bench_conv, &bench_peak};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int run(const cli_command *self, int argc, char **argv)
+{
+    const char *names[COMMANDS];
+    const size_t prefix = strlen("bench ");
+    for (int i = 0; i < COMMANDS; i++) {
+        names[i] = commands[i]->name + prefix;
+        if (argc && !strcmp(argv[0], names[i])) return commands[i]->run(commands[i], argc - 1, argv + 1);
+    }
+    if (argc && (!strcmp(argv[0], "-h") || !strcmp(argv[0], "--help"))) return cli_help(self, stdout), EXIT_DONE;
+    if (!argc) return cli_usage_error(self, "which one? step, layers, conv or peak");
+    const char *nearest = cli_nearest(argv[0], names, COMMANDS);
+    return nearest ? cli_usage_error(self, "unknown benchmark '%s', did you mean '%s'?", argv[0], nearest) : cli_usage_error(self, "unknown benchmark '%s'", argv[0]);
+}
+
+static const cli_option none[] = {{0}};
+
+const cli_command cli_bench = {
+    .name = "bench", .usage = "step|layers|conv|peak [options]", .summary = "Measure speed", .options = none, .run = run,
+    .text = "  step    whole training steps, levels of restructuring compared\n"
+            "  layers  every task of a step\n"
+            "  conv    single convolutions, checked against a float64 reference and timed\n"
+            "  peak    multiply-adds and memory bandwidth of this machine\n\n"
+            "'bnff bench step --help' tells more.",
+    .examples = "  bnff bench step -m densenet121 -b 32\n  bnff bench conv --problem bench/shapes/resnet50.txt\n",
+};

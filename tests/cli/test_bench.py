@@ -1,0 +1,38 @@
+"""The benchmarks print what they promise; how fast they are is not looked at here."""
+from harness import ANY, JSON, Harness
+
+bnff = Harness()
+
+peak = bnff("bench peak --json", "bench peak --seconds 0.05 --json", out=JSON)
+bnff.check("bench peak", peak.get("fma_peak_gflops", {}).get("f32", 0) > 0 and peak.get("copy_gbs", 0) > 0, peak)
+
+step = bnff("bench step --json", "bench step -m resnet20 -b 4 -r 2 --level layerwise,tuned --conv direct --json", out=JSON)
+FIELDS = {"model", "batch", "size", "level", "algorithm", "dtype", "step_s_median", "step_s_min", "images_per_s", "gflop_per_image", "peak_fraction", "forward_s",
+          "backward_s", "update_s", "peak_rss_bytes", "arena_bytes", "modelled_traffic_bytes", "retaken"}
+bnff.check("bench step: a machine", set(step.get("machine", {})) == {"cpu", "isa", "threads", "fma_peak_gflops", "copy_gbs"}, step)
+bnff.check("bench step: two runs with all fields", [r["level"] for r in step.get("runs", [])] == ["layerwise", "tuned"] and all(set(r) == FIELDS for r in step["runs"]), step)
+bnff.check("bench step: memory and times are measured", all(r["peak_rss_bytes"] > r["arena_bytes"] > 0 and r["step_s_median"] > 0 for r in step.get("runs", [{}])), step)
+bnff("bench step, a table", "bench step -m resnet20 -b 2 -r 1 --no-rss", out="resnet20 +2 +32")
+bnff("bench step of an unknown model", "bench step -m resnet21x", code=2, err="unknown model")
+bnff("bench step of an unknown level", "bench step -m resnet20 --level fast", code=2, err="fast")
+
+layers = bnff("bench layers --json", "bench layers -m resnet20 -b 2 -r 1 --json --profile trace.json", out=JSON)
+bnff.check("bench layers: every task", len(layers.get("tasks", [])) > 20 and all(t["ms"] >= 0 for t in layers["tasks"]), layers)
+with open("trace.json", encoding="utf-8") as file:
+    import json
+    events = json.load(file)["traceEvents"]
+bnff.check("bench layers --profile: complete events", events and all(e["ph"] == "X" and e["dur"] >= 0 for e in events), events[:2])
+
+PROBLEMS = ["mb2_ic8_oc12_ih9iw7_kh3kw3_sh1sw1_ph1pw1_g1_n\"plain\"", "mb3ic5oc7ih11kh1n\"pointwise\"", "mb1_ic3_oc16_ih17_kh7_sh2_ph3_n\"stem\"", "mb2_ic16_oc16_ih8_kh3_ph1_g16_n\"depthwise\"",
+            "mb2_ic24_oc36_ih10_kh3_ph2_dh1_g3_n\"dilated groups\"", "mb2_ic40_oc33_ih7iw13_kh3kw1_sh2sw1_ph1pw0_n\"oblong\""]
+with open("problems.txt", "w", encoding="utf-8") as file:
+    file.write("# a comment\n\n" + "\n".join(PROBLEMS) + "\n")
+conv = bnff("bench conv of a file", "bench conv --problem problems.txt -r 1 --json", out=JSON)
+bnff.check("bench conv: all are right", [r["correct"] for r in conv.get("results", [])] == [True] * len(PROBLEMS), conv)
+bnff("bench conv of a line", ["bench", "conv", "--problem", PROBLEMS[0], "-r", "1"], out="ok +mb2_ic8")
+bnff("bench conv --list of a model", "bench conv -m resnet20 --list", out=r'^mb32_ic3_oc16_ih32iw32_kh3kw3_sh1sw1_ph1pw1_g1_n"resnet20:conv1"$')
+bnff("bench conv of nonsense", "bench conv --problem mb2_icx", code=2, err="hint: a line such as")
+bnff("bench conv: kernel larger than the image", "bench conv --problem mb1_ic1_oc1_ih2_kh5", code=2, err="the image is smaller than the kernel")
+bnff("selftest", "selftest", out=["PASS +gradients", "PASS +resume", "all good"], timeout=250)
+
+bnff.done()

@@ -1,0 +1,82 @@
+"""Commands, flags, help: nothing here trains."""
+from harness import ANY, JSON, Harness
+
+bnff = Harness()
+
+# -- Commands ------------------------------------------------------------------------------------------------------------
+bnff("no command: usage on stderr", "", code=2, err="usage: bnff COMMAND")
+for word in ("--help", "-h", "help"):
+    bnff(f"{word}: usage on stdout", word, out="usage: bnff COMMAND")
+bnff("--version", "--version", out=r"^bnff \d+\.\d+\.\d+$")
+bnff("unknown command: the nearest", "trian x", code=2, err=r"error: unknown command 'trian'\nhint: did you mean 'bnff train'\?")
+bnff("unknown command far from any", "xyzzyxyzzy", code=2, err="hint: bnff --help")
+bnff("help of an unknown command", "help xyz", code=2, err="unknown command 'xyz'")
+
+COMMANDS = ["train", "val", "predict", "info", "models", "plan", "data", "bench", "doctor", "selftest"]
+for command in COMMANDS:
+    text = bnff(f"{command} --help", f"{command} --help", out=[rf"^usage: bnff {command}", "examples:"])
+    bnff.check(f"help {command} says the same", bnff(f"help {command}", f"help {command}", out=ANY) == text)
+    bnff.check(f"{command} --help fits 110 columns", all(len(line) <= 110 for line in text.splitlines()), max(text.splitlines(), key=len))
+for command in ("step", "layers", "conv", "peak"):
+    bnff(f"bench {command} --help", f"bench {command} --help", out=[rf"^usage: bnff bench {command}", "--json"])
+
+# -- Flags -----------------------------------------------------------------------------------------------------------------
+bnff("unknown flag: the nearest", "train x --epcohs 3", code=2, err=r"unknown option '--epcohs'\nhint: did you mean --epochs\?")
+bnff("unknown setting: the nearest", "train x epoch=3", code=2, err=r"unknown option 'epoch'\nhint: did you mean epochs=")
+bnff("unknown short flag", "train x -Z", code=2, err="unknown option '-Z'")
+bnff("a missing value", "train x --epochs", code=2, err="--epochs needs a value: N")
+bnff("a flag in place of a value", "train x --model --epochs 3", code=2, err="--model needs a value")
+bnff("no number", "train x --epochs many", code=2, err="--epochs many: a whole number is needed")
+bnff("a fraction for a whole number", "train x epochs=2.5", code=2, err="epochs 2.5: a whole number is needed")
+bnff("below the range", "train x -b 0", code=2, err="-b 0: a number from 1 to 65536, or auto")
+bnff("glued short value", "train x -b0", code=2, err="-b 0: ")
+bnff("above the range", "train x --hflip=1.5", code=2, err="--hflip 1.5: it must lie between 0 and 1")
+bnff("not finite", "train x --lr nan", code=2, err="--lr nan: a number is needed")
+bnff("a choice", "train x --lr-scheduler plateau", code=2, err="one of constant steplr cosineannealinglr onecycle")
+bnff("an optimizer", "train x --opt lamb", code=2, err="one of sgd sgd_nesterov adam adamw")
+bnff("half a pair", "train x --scale 0.5", code=2, err="two numbers are needed")
+bnff("a pair in the wrong order", "train x --scale 0.9,0.1", code=2, err="the first must not exceed the second")
+bnff("a switch with a value", "train x --json=perhaps", code=2, err="--json is on or off")
+bnff("max-bad of more than all", "train x --max-bad 101%", code=2, err="a number of files, or a share such as 1%")
+bnff("too many arguments", "train a b", code=2, err="'b' is one argument too many")
+bnff("too few arguments", "val weights.safetensors", code=2, err="a second argument is missing")
+bnff("no data", "train --epochs 1", code=2, err="no data named")
+bnff("data check is the only data command", "data list x", code=2, err="'data check DIR' is")
+bnff("bench without a benchmark", "bench", code=2, err="which one")
+bnff("bench with an unknown one", "bench stpe", code=2, err="did you mean 'step'")
+bnff("errors have no colour off a terminal", "train x --epcohs", code=2, err=r"^bnff: error: ")
+bnff("FORCE_COLOR colours errors", "train x --epcohs", code=2, err="\033\\[1;31merror:", env={"FORCE_COLOR": "1"})
+bnff("NO_COLOR wins", "train x --epcohs", code=2, err=r"^bnff: error: ", env={"FORCE_COLOR": "1", "NO_COLOR": "1"})
+
+# -- Facts -----------------------------------------------------------------------------------------------------------------
+machine = bnff("doctor --json", "doctor --json", out=JSON)
+bnff.check("doctor knows the threads", machine.get("threads") == 2 and machine.get("threads_from") == "BNFF_THREADS", machine)
+bnff.check("doctor's instruction set is one of its list", machine.get("isa") in machine.get("isas", []), machine)
+bnff("doctor", "doctor", out=["^kernels ", "^memory ", "^libraries ", "^data "])
+bnff("threads on the command line", "doctor -t3", out=r"^threads +3, by --threads")
+bnff("the plain kernels", "doctor --json", out='"isa": "plain"', env={"BNFF_MAX_ISA": "plain"})
+bnff("an instruction set that does not exist", "doctor", code=2, err="instruction set 'sse9'", env={"BNFF_MAX_ISA": "sse9"})
+
+zoo = bnff("models --json", "models 'densenet1?1' --json", out=JSON)
+rows = {row["name"]: row for row in zoo.get("models", [])}
+bnff.check("models: parameters as published", rows.get("densenet121", {}).get("params") == 7978856, rows)
+bnff.check("models: multiply-adds as published (2.83 G)", abs(rows.get("densenet121", {}).get("macs", 0) / 2.834e9 - 1) < 0.005, rows)
+bnff.check("models: memory is planned", rows.get("densenet121", {}).get("planned_bytes", 0) > 1e9, rows)
+bnff("models by glob", "models resnet5?", out=r"^resnet50 +224 +25,557,032")
+bnff("models: none", "models 'resnext9*'", code=1, err="no model matches")
+
+info = bnff("info --json", "info resnet50 --json", out=JSON)
+bnff.check("info: parameters and multiply-adds as published", info.get("params") == 25557032 and abs(info.get("macs", 0) / 4.089e9 - 1) < 0.005, (info.get("params"), info.get("macs")))
+layers = {layer["name"]: layer for layer in info.get("layers", [])}
+bnff.check("info: shapes of layers", layers.get("layer4.2.conv3", {}).get("shape") == [7, 7, 2048] and layers.get("conv1", {}).get("shape") == [112, 112, 64], layers.get("conv1"))
+bnff("info of a model", "info densenet121", out=["features.conv0 .*112x112x64", "7,978,856 parameters", "2.83 G MACs"])
+bnff("info of an unknown model: the nearest", "info resnet51", code=2, err=r"unknown model 'resnet51'.*hint: .*'resnet\d+'")
+bnff("info of a missing file", "info missing.safetensors", code=1, err="missing.safetensors: ")
+
+plan = bnff("plan --json", "plan resnet18 -b 4 --size 64 --json", out=JSON)
+bnff("plan", "plan resnet18 -b 4 --size 64", out="conv1")
+bnff("plan of an unknown level", "plan resnet18 --level fastest", code=2, err="fastest")
+bnff("plan of images that are too small", "plan densenet121 --size 8", code=1, err="error: .*\nhint|error: ")
+bnff("one value a channel under batch normalization", "plan resnet18 -b 1 --size 32", code=1, err="(?i)batch norm|one value|single value")
+
+bnff.done()
