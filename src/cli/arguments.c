@@ -80,11 +80,12 @@ static int unknown_option(const cli_command *self, const char *prefix, const cha
             at = at[n] ? at + n + 1 : NULL;
         }
     }
-    char *text = cli_format("%.*s", (int)length, name);
+    char *text = cli_format("%.*s", (int)length, name), hint[160];
     const char *nearest = cli_nearest(text, list, count);
-    const int code = nearest ? cli_fail_text(cli_format("did you mean %s%s%s?", *prefix ? "--" : "", nearest, *prefix ? "" : "=..."), "bnff %s: unknown option '%s%s'", self->name, prefix, text)
-                             : cli_fail_text(cli_format("bnff %s --help lists the options", self->name), "bnff %s: unknown option '%s%s'", self->name, prefix, text);
-    (void)code;
+    if (nearest) snprintf(hint, sizeof hint, "did you mean %s%s%s?", *prefix ? "--" : "", nearest, *prefix ? "" : "=...");
+    else snprintf(hint, sizeof hint, "bnff %s --help lists the options", self->name);
+    cli_fail_text(hint, "bnff %s: unknown option '%s%s'", self->name, prefix, text);
+    free(text);
     return EXIT_USAGE;
 }
 

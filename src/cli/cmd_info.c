@@ -41,8 +41,9 @@ static void on_layer(void *user, const bnff_layer_info *layer)
     char shape[64], params[32] = "", macs[32] = "";
     snprintf(shape, sizeof shape, "%dx%dx%d", layer->shape[1], layer->shape[2], layer->shape[3]);
     if (layer->params) cli_count(params, layer->params);
-    if (layer->macs > 0) cli_si(macs, layer->macs);
-    printf("%-44s %-8s %14s %12s %9s\n", layer->name ? layer->name : "", layer->op, shape, params, macs);
+    if (layer->macs > 0) snprintf(macs, sizeof macs, "%9s", cli_si((char[32]){0}, layer->macs));
+    if (!*params) printf("%-44s %-8s %14s\n", layer->name ? layer->name : "", layer->op, shape);
+    else printf("%-44s %-8s %14s %12s%s%s\n", layer->name ? layer->name : "", layer->op, shape, params, *macs ? "  " : "", macs);
 }
 
 /* -- Tensors of a file --------------------------------------------------------------------------------------------- */

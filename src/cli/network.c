@@ -46,12 +46,44 @@ static int head_classes(const bnff_weights *weights, const char *classifier)
     return found && entry.rank == 2 && entry.shape[0] >= 1 && entry.shape[0] <= 1 << 24 ? (int)entry.shape[0] : 0;
 }
 
+/* Has the file every parameter of this model, in its shape? Then *classes is what its head has. */
+static bool fits(const bnff_weights *weights, const bnff_model_info *info, int *classes)
+{
+    bnff_graph *graph = NULL;
+    const int head = head_classes(weights, info->classifier);
+    const bnff_model_options options = {.classes = head, .channels = 3};
+    bool good = head && bnff_graph_create(&graph, NULL) == BNFF_OK && bnff_model_build(graph, info->name, &options, NULL) == BNFF_OK;
+    bnff_param_info param;
+    bnff_weights_entry entry;
+    for (int i = 0; good && bnff_graph_param(graph, i, &param); i++) {
+        good = bnff_weights_get(weights, bnff_weights_find(weights, param.name), &entry) && entry.rank == param.rank;
+        for (int d = 0; good && d < param.rank; d++) good = entry.shape[d] == param.shape[d];
+    }
+    bnff_graph_destroy(&graph);
+    *classes = head;
+    return good;
+}
+
+/* Files of other programs do not name their model; the shapes of the tensors tell. */
+static bool recognise(const bnff_weights *weights, bnff_model_info *info, int *classes)
+{
+    for (int i = 0; bnff_model_list(i, info); i++)
+        if (!info->pattern && fits(weights, info, classes)) return true;
+    *info = (bnff_model_info){0};
+    return false;
+}
+
 static bnff_status open_file(const char *path, int *classes, int *channels, int *size, cli_network *network, bnff_error *error)
 {
     const bnff_status status = bnff_weights_open(path, &network->weights, error);
     if (status) return status;
     const char *model = bnff_weights_metadata(network->weights, "model");
-    if (!model) return BNFF_OK;
+    int head = 0;
+    if (!model && !recognise(network->weights, &network->info, &head)) return BNFF_OK;
+    if (!model) {
+        model = network->info.name;
+        if (!*classes) *classes = head;
+    }
     network->model = cli_format("%s", model);
     if (!bnff_model_find(model, &network->info)) return BNFF_OK; /* a model of another program: its tensors can still be listed */
     metadata_input(network->weights, channels, size);
