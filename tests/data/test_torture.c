@@ -1,17 +1,10 @@
 /* The corpus of awkward and broken images that BNFF_TEST_DATA/torture holds, against its own expected.tsv. Skipped where it is not there. */
-#include <stdarg.h>
-#include <setjmp.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 
-#include <cmocka.h>
 #include <bnff/data.h>
 
 #include "base/clock.h"
+#include "support.h"
 
 enum { COLUMNS = 11 };
 static const double MEAN_TOLERANCE = 0.3; /* the corpus's own, for decoders on libjpeg-turbo */
@@ -49,7 +42,7 @@ static const char *wrong_pixels(const bnff_image *image, char *column[COLUMNS])
 /* Why a file did not behave as its row says, or NULL. */
 static const char *check_row(const char *folder, char *column[COLUMNS])
 {
-    static char path[8192];
+    static char path[8400];
     static bnff_error error;
     bnff_image image;
     const double start = bf_clock();
@@ -62,20 +55,17 @@ static const char *check_row(const char *folder, char *column[COLUMNS])
     else if (!strcmp(column[1], "ok")) wrong = status == BNFF_OK ? wrong_pixels(&image, column) : error.message;
     bnff_image_free(&image);
     const double seconds = bf_clock() - start;
-    if (seconds > 0.3) print_message("# %s took %.1f s\n", column[0], seconds);
-    if (getenv("BNFF_TEST_VERBOSE")) print_message("# %-6s %-45s %s\n", column[1], column[0], status == BNFF_OK ? "decoded" : error.message + strlen(path) + 2);
+    if (seconds > 0.5) printf("# %s took %.1f s\n", column[0], seconds);
+    if (getenv("BNFF_TEST_VERBOSE")) printf("# %-6s %-45s %s\n", column[1], column[0], status == BNFF_OK ? "decoded" : error.message + strlen(path) + 2);
     return wrong;
 }
 
 static void behaves_as_expected(void **state)
 {
     (void)state;
-    char folder[2048], path[2100], line[4096];
-    const char *data = getenv("BNFF_TEST_DATA");
-    if (!data) skip();
-    snprintf(folder, sizeof folder, "%s/torture", data);
-    snprintf(path, sizeof path, "%s/expected.tsv", folder);
-    FILE *file = fopen(path, "r");
+    char line[4096];
+    const char *folder = data_path("torture");
+    FILE *file = fopen(data_path("torture/expected.tsv"), "r");
     if (!file) skip();
     int rows = 0, wrong_rows = 0;
     assert_non_null(fgets(line, sizeof line, file));
@@ -83,7 +73,7 @@ static void behaves_as_expected(void **state)
         char *column[COLUMNS];
         split_row(line, column);
         const char *wrong = check_row(folder, column);
-        if (wrong) print_message("# %s: %s\n", column[0], wrong);
+        if (wrong) printf("# %s: %s\n", column[0], wrong);
         rows++, wrong_rows += wrong != NULL;
     }
     fclose(file);
@@ -95,13 +85,13 @@ static void takes_bounded_memory(void **state)
 {
     (void)state;
     struct rusage usage;
-    if (!getenv("BNFF_TEST_DATA")) skip();
+    data_path("torture"); /* skips */
     getrusage(RUSAGE_SELF, &usage);
     assert_true(usage.ru_maxrss < 600 * 1024); /* KiB; a legal picture of 1e8 pixels takes half of it */
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(behaves_as_expected), cmocka_unit_test(takes_bounded_memory)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct CMUnitTest tests[] = {test(behaves_as_expected), test(takes_bounded_memory)};
+    return run_all(tests);
 }
