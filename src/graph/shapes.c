@@ -1,0 +1,115 @@
+/* Shape rules. A height or width of 0 is not known yet (the graph is built before the image size is chosen). */
+#include "graph/ir.h"
+
+#include <stdio.h>
+
+int bf_conv_out(int in, int kernel, int stride, int pad, int dilation)
+{
+    const long long span = (long long)in + 2LL * pad - (long long)dilation * (kernel - 1) - 1;
+    return span < 0 ? 0 : (int)(span / stride + 1);
+}
+
+int bf_pool_out(int in, int kernel, int stride, int pad, int dilation, bool ceil_mode)
+{
+    const long long span = (long long)in + 2LL * pad - (long long)dilation * (kernel - 1) - 1;
+    if (span < 0) return 0;
+    long long out = (span + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+    if (ceil_mode && (out - 1) * stride >= (long long)in + pad) out--; /* no window starts past the image and its left padding */
+    return (int)out;
+}
+
+static bnff_status window_error(const bf_node *node, const bf_value *x, int kh, int kw, bnff_error *error)
+{
+    char label[160];
+    bf_node_label(node, label, sizeof label);
+    bf_fail(error, BNFF_E_SHAPE, "%s: its %d x %d input is smaller than the %d x %d window", label, x->h, x->w, kh, kw);
+    return bf_hint(error, BNFF_E_SHAPE, "use larger images, or a network with less downsampling");
+}
+
+static bnff_status conv_shape(bf_value *y, const bf_value *x, const bf_node *node, bnff_error *error)
+{
+    const bf_conv_attr *a = &node->a.conv;
+    y->c = a->oc;
+    if (a->linear) {
+        if (x->h != a->kh || x->w != a->kw) return window_error(node, x, a->kh, a->kw, error);
+        y->h = y->w = 1;
+        return BNFF_OK;
+    }
+    if (!x->h || !x->w) return BNFF_OK;
+    y->h = bf_conv_out(x->h, a->kh, a->sh, a->ph, a->dh);
+    y->w = bf_conv_out(x->w, a->kw, a->sw, a->pw, a->dw);
+    return y->h > 0 && y->w > 0 ? BNFF_OK : window_error(node, x, a->dh * (a->kh - 1) + 1, a->dw * (a->kw - 1) + 1, error);
+}
+
+static bnff_status pool_shape(bf_value *y, const bf_value *x, const bf_node *node, bnff_error *error)
+{
+    const bf_pool_attr *a = &node->a.pool;
+    y->c = x->c;
+    if (a->out_h) return y->h = a->out_h, y->w = a->out_w, BNFF_OK;
+    if (!x->h || !x->w) return BNFF_OK;
+    y->h = bf_pool_out(x->h, a->kh, a->sh, a->ph, a->dh, a->ceil_mode);
+    y->w = bf_pool_out(x->w, a->kw, a->sw, a->pw, a->dw, a->ceil_mode);
+    return y->h > 0 && y->w > 0 ? BNFF_OK : window_error(node, x, a->kh, a->kw, error);
+}
+
+static bnff_status mismatch(const bf_node *node, const bf_value *a, const bf_value *b, bnff_error *error)
+{
+    char label[160];
+    bf_node_label(node, label, sizeof label);
+    return bf_fail(error, BNFF_E_SHAPE, "%s: operands of %d x %d x %d and %d x %d x %d (H x W x C) do not fit", label, a->h, a->w, a->c, b->h, b->w, b->c);
+}
+
+static bnff_status same_size(const bf_node *node, const bf_value *a, const bf_value *b, bool channels, bnff_error *error)
+{
+    return a->h != b->h || a->w != b->w || (channels && a->c != b->c) ? mismatch(node, a, b, error) : BNFF_OK;
+}
+
+bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
+{
+    if (node->op == BF_OP_INPUT || node->op == BF_OP_OUTPUT || !node->in_count) return BNFF_OK;
+    const bf_value *x = &g->values[node->in[0]];
+    bf_value *y = &g->values[node->out[0]];
+    y->n = x->n;
+    switch (node->op) {
+    case BF_OP_CONV: return conv_shape(y, x, node, error);
+    case BF_OP_MAXPOOL:
+    case BF_OP_AVGPOOL: return pool_shape(y, x, node, error);
+    case BF_OP_SLICE:
+        y->h = x->h, y->w = x->w, y->c = node->a.slice.channels;
+        return BNFF_OK;
+    case BF_OP_GATE: {
+        const bf_value *gate = &g->values[node->in[1]];
+        y->h = x->h, y->w = x->w, y->c = x->c;
+        return gate->h != 1 || gate->w != 1 || gate->c != x->c ? mismatch(node, x, gate, error) : BNFF_OK;
+    }
+    case BF_OP_ADD:
+        y->h = x->h, y->w = x->w, y->c = x->c;
+        return same_size(node, x, &g->values[node->in[1]], true, error);
+    case BF_OP_CONCAT: {
+        long long c = 0;
+        for (int i = 0; i < node->in_count; i++) {
+            BF_TRY(same_size(node, x, &g->values[node->in[i]], false, error));
+            c += g->values[node->in[i]].c;
+        }
+        y->h = x->h, y->w = x->w, y->c = (int)c;
+        return c <= 1 << 20 ? BNFF_OK : bf_fail(error, BNFF_E_SHAPE, "a concatenation of %lld channels; %d are possible", c, 1 << 20);
+    }
+    default: /* elementwise on one value */
+        y->h = x->h, y->w = x->w, y->c = x->c;
+        return BNFF_OK;
+    }
+}
+
+bnff_status bf_infer_shapes(bf_graph *g, int n, int h, int w, bnff_error *error)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const bf_node *node = &g->nodes[i];
+        if (node->op == BF_OP_INPUT) {
+            bf_value *v = &g->values[node->out[0]];
+            v->n = n, v->h = h, v->w = w;
+        }
+        BF_TRY(bf_infer_node(g, node, error));
+        for (int k = 1; k < node->out_count; k++) g->values[node->out[k]].n = 1;
+    }
+    return BNFF_OK;
+}
