@@ -1,0 +1,241 @@
+/* Fusion (math.md 2): decides for each node whether it runs as a task of its own, in the prologue of its consumers (its value is
+ * never stored), or in the epilogue of the task that produces its input (on tiles that are still in cache).
+ *
+ *   level      in prologues                                in epilogues
+ *   layerwise, mvf   nothing                               nothing
+ *   rcf        activations before convolutions             masks of activations, after a convolution's backward
+ *   bnff, icf  + normalise; input gradients of BN          + statistics; sums of BN gradients
+ *   tuned      normalise and joins into the sweep of the   nothing
+ *              activation, masks into the sweeps of the BN gradient
+ */
+#include "base/memory.h"
+#include "passes/passes.h"
+
+typedef struct context {
+    const bf_graph *g;
+    bf_level level;
+    bf_placement *place;
+    int *writer;      /* per value: index of its only writer; -1 none, -2 several */
+    bool *in_view;    /* per value: part of a view, or one */
+    int *first_read;  /* per value: start of its readers in `readers` */
+    int *readers;     /* node indices, grouped by value, each once */
+} context;
+
+static const bf_node *node_at(const context *c, int i) { return &c->g->nodes[i]; }
+
+static bool is_conv(bf_op op) { return op == BF_OP_CONV || op == BF_OP_CONV_BWD; }
+
+static bool is_forward(bf_op op)
+{
+    return op <= BF_OP_OUTPUT || op == BF_OP_BN_STATS || op == BF_OP_BN_FINALIZE || op == BF_OP_BN_CONST || op == BF_OP_BN_APPLY;
+}
+
+/* Operators that compute each element from the same element of their inputs. */
+static bool is_elementwise(bf_op op)
+{
+    return op == BF_OP_BN_APPLY || op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_ACT_BWD ||
+           op == BF_OP_BN_DX || op == BF_OP_BN_SCALE;
+}
+
+static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
+
+/* Operators that load their tensor inputs through a prologue. */
+static bool takes_prologue(bf_op op)
+{
+    return is_conv(op) || is_elementwise(op) || is_reduction(op) || op == BF_OP_MAXPOOL || op == BF_OP_AVGPOOL || op == BF_OP_MAXPOOL_BWD ||
+           op == BF_OP_AVGPOOL_BWD || op == BF_OP_OUTPUT || op == BF_OP_COPY || op == BF_OP_GATE_REDUCE;
+}
+
+/* Count forward readers of v that satisfy `like` (NULL: any). */
+static int forward_readers(const context *c, int v, bool (*like)(bf_op))
+{
+    int count = 0;
+    for (int k = c->first_read[v]; k < c->first_read[v + 1]; k++) {
+        const bf_op op = node_at(c, c->readers[k])->op;
+        count += is_forward(op) && (!like || like(op));
+    }
+    return count;
+}
+
+static bool all_readers(const context *c, int v, bool (*like)(bf_op))
+{
+    for (int k = c->first_read[v]; k < c->first_read[v + 1]; k++)
+        if (!like(node_at(c, c->readers[k])->op)) return false;
+    return c->first_read[v + 1] > c->first_read[v];
+}
+
+static bool joins(const context *c, int v)
+{
+    const int w = c->writer[v];
+    return w >= 0 && node_at(c, w)->op == BF_OP_ADD;
+}
+
+static bool sweep_op(bf_op op) { return op == BF_OP_ACT || op == BF_OP_ADD; }
+static bool gradient_sweep_op(bf_op op) { return op == BF_OP_BN_REDUCE || op == BF_OP_BN_DX || op == BF_OP_BN_SCALE || op == BF_OP_ACT_BWD; }
+
+/* Why node i may not leave its value unstored, or NULL if it may. */
+static const char *cannot_be_virtual(const context *c, int i)
+{
+    const bf_node *node = node_at(c, i);
+    const int v = node->out[0];
+    if (c->in_view[v]) return "its result is part of a concatenation or of a shared gradient";
+    if (c->writer[v] != i) return "its result is a sum of several contributions";
+    if (!all_readers(c, v, takes_prologue)) return "a consumer cannot compute it while loading";
+    return NULL;
+}
+
+static const char *const own_sweep = "this level gives every layer a sweep of its own";
+
+/* Should node i go into its consumers' prologue at this level? NULL: yes; else why not. */
+static const char *prologue_declined(const context *c, int i)
+{
+    const bf_node *node = node_at(c, i);
+    const int v = node->out[0];
+    const char *no = cannot_be_virtual(c, i);
+    switch (c->level) {
+    case BF_LAYERWISE:
+    case BF_MVF: return own_sweep;
+    case BF_RCF:
+        if (node->op != BF_OP_ACT) return "only activations move at level rcf";
+        return forward_readers(c, v, is_conv) == forward_readers(c, v, NULL) && !joins(c, node->in[0]) ? no : "a consumer is not a convolution";
+    case BF_TUNED:
+        if (node->op == BF_OP_ACT_BWD) return all_readers(c, v, gradient_sweep_op) ? no : "a consumer is not a sweep";
+        if (node->op != BF_OP_BN_APPLY && node->op != BF_OP_ADD) return "level tuned stores what convolutions read";
+        return forward_readers(c, v, NULL) == 1 && forward_readers(c, v, sweep_op) == 1 ? no : "level tuned stores what convolutions read";
+    default:
+        if (node->op == BF_OP_ACT && joins(c, node->in[0])) return "a residual join is stored once for its several readers";
+        if (node->op == BF_OP_ADD) return forward_readers(c, v, NULL) == 1 && forward_readers(c, v, sweep_op) == 1 ? no : "a residual join is stored once for its several readers";
+        return no;
+    }
+}
+
+/* -- epilogues -- */
+
+/* The task on whose tiles value v appears, or -1. */
+static int tile_of(const context *c, int v)
+{
+    const int w = c->writer[v];
+    if (w < 0 || c->in_view[v]) return -1;
+    if (c->place[w].role == BF_ROLE_EPILOGUE) return c->place[w].anchor;
+    return c->place[w].role == BF_ROLE_TASK ? w : -1;
+}
+
+static bool has_epilogue(bf_op op) { return is_conv(op) || is_elementwise(op); }
+
+/* Is value v complete before node `at` runs? Values in prologues are as old as what they read. */
+static bool ready_before(const context *c, int v, int at)
+{
+    if (c->g->values[v].parts) {
+        for (int k = 0; k < c->g->values[v].part_count; k++)
+            if (!ready_before(c, c->g->values[v].parts[k].value, at)) return false;
+        return true;
+    }
+    const int w = c->writer[v];
+    if (w == -2) { /* several writers: all must be before */
+        for (int i = at; i < c->g->node_count; i++)
+            if (node_at(c, i)->out_count && node_at(c, i)->out[0] == v) return false;
+        return true;
+    }
+    if (w >= at) return false;
+    if (w >= 0 && c->place[w].role == BF_ROLE_PROLOGUE)
+        for (int k = 0; k < node_at(c, w)->in_count; k++)
+            if (!ready_before(c, node_at(c, w)->in[k], at)) return false;
+    return true;
+}
+
+/* The task to whose epilogue node i can move, or -1 with the reason. */
+static int epilogue_of(const context *c, int i, const char **reason)
+{
+    const bf_node *node = node_at(c, i);
+    const int anchor = tile_of(c, node->in[0]);
+    *reason = "its input is not made by one task whose tiles it could use";
+    if (anchor < 0 || !has_epilogue(node_at(c, anchor)->op)) return -1;
+    for (int k = 1; k < node->in_count; k++)
+        if (tile_of(c, node->in[k]) != anchor && !ready_before(c, node->in[k], anchor)) {
+            *reason = "another input is not there yet when its producer runs";
+            return -1;
+        }
+    if (is_elementwise(node->op) && (c->in_view[node->out[0]] || c->writer[node->out[0]] != i)) {
+        *reason = "its result is a sum of several contributions";
+        return -1;
+    }
+    return anchor;
+}
+
+static bool wants_epilogue(const context *c, const bf_node *node)
+{
+    const bool fused = c->level == BF_BNFF || c->level == BF_ICF;
+    if (node->op == BF_OP_ACT_BWD) return fused || c->level == BF_RCF;
+    return fused && is_reduction(node->op);
+}
+
+static void place_node(context *c, int i)
+{
+    const bf_node *node = node_at(c, i);
+    bf_placement *p = &c->place[i];
+    *p = (bf_placement){.role = BF_ROLE_TASK, .anchor = i, .reason = ""};
+    if (wants_epilogue(c, node)) {
+        const int anchor = epilogue_of(c, i, &p->reason);
+        if (anchor >= 0) {
+            *p = (bf_placement){BF_ROLE_EPILOGUE, anchor, "on the tiles of its producer"};
+            return;
+        }
+    } else if (is_reduction(node->op)) {
+        p->reason = "this level computes sums in a sweep of their own";
+    }
+    if (is_elementwise(node->op)) {
+        const char *declined = prologue_declined(c, i);
+        if (!declined) *p = (bf_placement){BF_ROLE_PROLOGUE, i, "computed by its consumers as they load"};
+        else if (!*p->reason) p->reason = declined;
+    }
+}
+
+/* -- who reads and writes what -- */
+
+static void mark_views(context *c)
+{
+    for (int v = 0; v < c->g->value_count; v++)
+        for (int k = 0; k < c->g->values[v].part_count; k++) c->in_view[v] = c->in_view[c->g->values[v].parts[k].value] = true;
+}
+
+static bool index_uses(context *c)
+{
+    const bf_graph *g = c->g;
+    int total = 0;
+    for (int v = 0; v < g->value_count; v++) c->writer[v] = -1;
+    for (int i = 0; i < g->node_count; i++) {
+        const bf_node *node = node_at(c, i);
+        for (int k = 0; k < node->out_count; k++)
+            if (node->out[k] >= 0) c->writer[node->out[k]] = c->writer[node->out[k]] == -1 ? i : -2;
+        for (int k = 0; k < node->in_count; k++) c->first_read[node->in[k] + 1]++;
+        total += node->in_count;
+    }
+    for (int v = 0; v < g->value_count; v++) c->first_read[v + 1] += c->first_read[v];
+    c->readers = bf_alloc((size_t)(total + 1) * sizeof *c->readers);
+    int *fill = bf_alloc((size_t)g->value_count * sizeof *fill);
+    if (!c->readers || !fill) return bf_free(fill), false;
+    for (int v = 0; v < g->value_count; v++) fill[v] = c->first_read[v];
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < node_at(c, i)->in_count; k++) c->readers[fill[node_at(c, i)->in[k]]++] = i;
+    bf_free(fill);
+    return true;
+}
+
+bnff_status bf_pass_fuse(const bf_graph *g, const bf_settings *settings, bf_placement *placement, bnff_error *error)
+{
+    const size_t values = (size_t)g->value_count;
+    context c = {.g = g, .level = settings->level, .place = placement};
+    c.writer = bf_alloc(values * sizeof *c.writer);
+    c.in_view = bf_calloc(values, sizeof *c.in_view);
+    c.first_read = bf_calloc(values + 1, sizeof *c.first_read);
+    bool ok = c.writer && c.in_view && c.first_read && index_uses(&c);
+    if (ok) {
+        mark_views(&c);
+        for (int i = 0; i < g->node_count; i++) place_node(&c, i);
+    }
+    bf_free(c.writer);
+    bf_free(c.in_view);
+    bf_free(c.first_read);
+    bf_free(c.readers);
+    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory to place %d nodes", g->node_count);
+}

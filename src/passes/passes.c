@@ -1,0 +1,52 @@
+/* The order of the passes, with the verifier and BNFF_DUMP between them. */
+#include "passes/passes.h"
+
+#include <stdio.h>
+
+#include "base/env.h"
+#include "base/files.h"
+#include "base/memory.h"
+#include "base/text.h"
+
+typedef bnff_status (*pass_fn)(bf_graph *, const bf_settings *, bnff_error *);
+static const struct { const char *name; pass_fn run; } passes[] = {
+    {"autodiff", bf_pass_autodiff},
+    {"fission", bf_pass_fission},
+    {"views", bf_pass_views},
+};
+
+/* Write the graph to BNFF_DUMP/NN-name.txt; a dump that fails is not worth ending a plan for. */
+static void dump(const bf_graph *g, int number, const char *name)
+{
+    const char *folder = bf_env_dump();
+    if (!folder) return;
+    char path[1024];
+    bf_text text = {0};
+    bf_graph_print(g, &text);
+    snprintf(path, sizeof path, "%s/%02d-%s.txt", folder, number, name);
+    if (!text.failed && bf_make_folder(folder, NULL) == BNFF_OK) (void)bf_file_replace(path, text.data, text.length, NULL);
+    bf_text_free(&text);
+}
+
+static bool verifying(void)
+{
+#ifdef BNFF_DEBUG
+    return true;
+#else
+    return bf_env_verify();
+#endif
+}
+
+bnff_status bf_run_passes(bf_graph *g, const bf_settings *settings, bf_placement **placement, bnff_error *error)
+{
+    *placement = NULL;
+    dump(g, 0, "network");
+    for (int i = 0; i < (int)(sizeof passes / sizeof *passes); i++) {
+        BF_TRY(passes[i].run(g, settings, error));
+        dump(g, i + 1, passes[i].name);
+        if (verifying()) BF_TRY(bf_graph_verify(g, error));
+    }
+    *placement = bf_calloc((size_t)g->node_count, sizeof **placement);
+    if (!*placement) return bf_fail(error, BNFF_E_MEMORY, "no memory to place %d nodes", g->node_count);
+    return bf_pass_fuse(g, settings, *placement, error);
+}

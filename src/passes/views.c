@@ -1,0 +1,153 @@
+/* Concatenations and slices without copies (engine.md 2): the result becomes a view of its parts, and its gradient a view of
+ * theirs, so that consumers gather and scatter by segment. Gradients that pass a residual join unchanged share its storage.
+ * Levels below icf, except tuned, copy as frameworks do. */
+#include "base/memory.h"
+#include "passes/passes.h"
+
+/* -- forward joins -- */
+
+static bool has_duplicates(const bf_node *node)
+{
+    for (int i = 0; i < node->in_count; i++)
+        for (int k = 0; k < i; k++)
+            if (node->in[i] == node->in[k]) return true;
+    return false;
+}
+
+/* The view of a concat's inputs, or of their gradients; a part that wants no gradient is written to a value nobody reads. */
+static bool concat_view(bf_graph *g, const bf_node *node, bool gradients)
+{
+    bf_part *parts = bf_alloc((size_t)node->in_count * sizeof *parts);
+    bool ok = parts != NULL;
+    for (int i = 0; ok && i < node->in_count; i++) {
+        const bf_value v = g->values[node->in[i]];
+        int of = gradients ? v.grad : node->in[i];
+        if (of < 0) of = bf_graph_value(g, BF_TENSOR, v.n, v.h, v.w, v.c);
+        if (of < 0) ok = false;
+        else parts[i] = (bf_part){of, 0, v.c};
+    }
+    const int y = node->out[0];
+    ok = ok && bf_graph_view(g, gradients ? g->values[y].grad : y, parts, node->in_count);
+    bf_free(parts);
+    return ok;
+}
+
+static bool slice_view(bf_graph *g, const bf_node *node, bool gradients)
+{
+    const int x = node->in[0], y = node->out[0];
+    const bf_part part = {gradients ? g->values[x].grad : x, node->a.slice.first, node->a.slice.channels};
+    return bf_graph_view(g, gradients ? g->values[y].grad : y, &part, 1);
+}
+
+/* Is the gradient of forward value y, made a view, never read? Its only readers are the copies to the parts. */
+static bool copied_only(const bf_graph *g, int dy)
+{
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->nodes[i].in_count; k++)
+            if (g->nodes[i].in[k] == dy && g->nodes[i].op != BF_OP_COPY) return false;
+    return true;
+}
+
+static bool make_views(bf_graph *g, bool *keep)
+{
+    const int count = g->node_count;
+    for (int i = 0; i < count; i++) {
+        const bf_node *node = &g->nodes[i];
+        if ((node->op != BF_OP_CONCAT || has_duplicates(node)) && node->op != BF_OP_SLICE) continue;
+        const int dy = g->values[node->out[0]].grad;
+        const bool slice = node->op == BF_OP_SLICE;
+        if (dy >= 0 && !copied_only(g, dy)) continue;
+        if (!(slice ? slice_view(g, node, false) : concat_view(g, node, false))) return false;
+        keep[i] = false;
+        if (dy < 0) continue;
+        if (!(slice ? slice_view(g, node, true) : concat_view(g, node, true))) return false;
+        for (int k = i + 1; k < count; k++)
+            if (g->nodes[k].op == BF_OP_COPY && g->nodes[k].in[0] == dy) keep[k] = false;
+    }
+    return true;
+}
+
+/* -- gradients that pass a join unchanged -- */
+
+/* Does value v, or a view, share storage with `of`? */
+static bool touches(const bf_graph *g, int v, int of)
+{
+    if (v < 0) return false;
+    if (v == of) return true;
+    for (int i = 0; i < g->values[v].part_count; i++)
+        if (touches(g, g->values[v].parts[i].value, of)) return true;
+    return false;
+}
+
+static bool writes(const bf_graph *g, const bf_node *node, int v) { return node->out_count && touches(g, node->out[0], v); }
+
+static bool elementwise(bf_op op)
+{
+    return op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_BN_APPLY || op == BF_OP_ACT_BWD || op == BF_OP_BN_DX || op == BF_OP_BN_SCALE ||
+           op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_COPY;
+}
+
+/* Last position at which node i may still read its inputs: an elementwise node may move into its consumers. */
+static int read_position(const bf_graph *g, int i)
+{
+    int last = i;
+    if (!elementwise(g->nodes[i].op)) return last;
+    const int out = g->nodes[i].out[0];
+    for (int k = i + 1; k < g->node_count; k++)
+        for (int n = 0; n < g->nodes[k].in_count; n++)
+            if (g->nodes[k].in[n] == out) {
+                const int position = read_position(g, k);
+                if (position > last) last = position;
+            }
+    return last;
+}
+
+/* May the value `to`, first written by the copy at `at` from `from`, live in from's storage? Yes if everything that reads `from`
+ * (under any name) is through before anything adds to `to`, and nothing writes `from` afterwards. */
+static bool may_share(const bf_graph *g, int at, int from, int to, const bool *keep)
+{
+    if (g->values[to].parts) return false;
+    int next_write = g->node_count, last_read = at;
+    for (int i = 0; i < g->node_count; i++) {
+        const bf_node *node = &g->nodes[i];
+        if (!keep[i] || i == at) continue;
+        if (writes(g, node, to)) {
+            if (i < at) return false;
+            if (i < next_write) next_write = i;
+        } else if (i > at && writes(g, node, from)) {
+            return false;
+        }
+        for (int k = 0; i > at && k < node->in_count; k++)
+            if (touches(g, node->in[k], from)) {
+                const int position = read_position(g, i);
+                if (position > last_read) last_read = position;
+            }
+    }
+    return next_write == g->node_count || last_read < next_write;
+}
+
+static bool share_joins(bf_graph *g, bool *keep)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        const bf_node *node = &g->nodes[i];
+        if (!keep[i] || node->op != BF_OP_COPY) continue;
+        const int from = node->in[0], to = node->out[0];
+        if (node->a.slice.first || node->a.slice.channels != g->values[from].c || !may_share(g, i, from, to, keep)) continue;
+        const bf_part part = {from, 0, g->values[from].c};
+        if (!bf_graph_view(g, to, &part, 1)) return false;
+        keep[i] = false;
+    }
+    return true;
+}
+
+bnff_status bf_pass_views(bf_graph *g, const bf_settings *settings, bnff_error *error)
+{
+    if (settings->level != BF_ICF && settings->level != BF_TUNED) return BNFF_OK;
+    bool *keep = bf_alloc((size_t)g->node_count * sizeof *keep);
+    bool ok = keep != NULL;
+    for (int i = 0; ok && i < g->node_count; i++) keep[i] = true;
+    ok = ok && make_views(g, keep) && share_joins(g, keep);
+    if (ok) bf_graph_prune(g, keep);
+    bf_free(keep);
+    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
+}
