@@ -81,6 +81,10 @@ static const char *cannot_be_virtual(const context *c, int i)
     if (c->in_view[v]) return "its result is part of a concatenation or of a shared gradient";
     if (c->writer[v] != i) return "its result is a sum of several contributions";
     if (!all_readers(c, v, takes_prologue)) return "a consumer cannot compute it while loading";
+    for (int k = c->first_read[v]; k < c->first_read[v + 1]; k++) {
+        const bf_node *reader = node_at(c, c->readers[k]);
+        if (reader->op == BF_OP_COPY && reader->a.slice.channels != c->g->values[v].c) return "its parts are copied one by one";
+    }
     return NULL;
 }
 

@@ -1,0 +1,44 @@
+/* Convolutions as tiles of small GEMMs: set-up when the plan is made, packing, and the loops of the step.
+ *
+ * Forward, per tile of output pixels and block of output channels:
+ *     y[row] = sum over filter rows, runs of columns, input blocks:  W[tap][block] * x[shifted row]      one batched GEMM a run
+ * Taps that fall into the padding are not computed (exact taps). Backward does data and weight gradient in one visit per tile of
+ * input rows: the halo is on dy only.
+ *
+ * Every cell owns a range of tiles and a range of channel blocks (output blocks forward, input blocks backward).
+ */
+#ifndef BF_CONV_H
+#define BF_CONV_H
+
+#include "runtime/plan.h"
+
+/* Fill task->conv from its node; flops and such as well. */
+bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error);
+void bf_conv_free(bf_conv *conv);
+/* Choose the grid, and the bytes of scratch and shared memory. */
+void bf_conv_divide(const bnff_plan *plan, bf_task *task);
+
+void bf_conv_forward(bnff_run *run, const bf_task *task);
+void bf_conv_backward(bnff_run *run, const bf_task *task);
+
+/* -- shared by the loops -- */
+
+/* A tensor as a cell sees it: block b, pixel q at base[b] + q*ld(b), in storage or in the cell's scratch. */
+typedef struct bf_sight {
+    float **base;
+    const bf_block *blocks;
+    int count;
+} bf_sight;
+
+typedef struct bf_tile {
+    int image0, image1, row0, row1; /* rows of the grid's images */
+} bf_tile;
+bf_tile bf_tile_at(const bf_grid *grid, int index);
+/* Weights of the caller into forward or transposed packing at `packed`; blocks [first, last) of the outer side. */
+void bf_pack_forward(const bnff_run *run, const bf_task *task, float *packed, int first, int last);
+void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed, int first, int last);
+/* Sum the partial weight gradients of all pixel cells, in order and in double, into the caller's array (outer blocks [first, last)). */
+void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *partial, int first, int last);
+
+
+#endif

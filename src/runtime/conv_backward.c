@@ -1,0 +1,390 @@
+/* Data and weight gradient in one visit per tile of input rows [row0, row1):
+ *     dy rows that touch them are made visible once, halo included
+ *     per block of input channels: x rows (recomputed by the prologue where they are virtual)
+ *         dW[tap] += x * dy      products over pixels, into this cell's partial sums
+ *         dx = W^T * dy          into storage, or a tile for the epilogue
+ * An input row meets each (filter row, output row) pair once, so every product is computed once although dy has the halo. */
+#include <string.h>
+
+#include "runtime/conv.h"
+#include "runtime/program.h"
+
+typedef struct tap_at {
+    int tap;
+    size_t pixel; /* of dy */
+} tap_at;
+
+typedef struct memory {
+    bf_sight dy;
+    float *dy_scratch, *x_scratch, *tile, *temps;
+    bf_gemm_pair *pairs;
+    tap_at *taps;
+} memory;
+
+typedef struct work {
+    const bf_cell *cell;
+    const bf_task *task;
+    const bf_conv *c;
+    const bf_layout *x, *y;     /* of x and dy */
+    memory m;
+    const float *packed;        /* transposed weights */
+    float *partial;             /* this pixel cell's weight gradient, or NULL */
+    double *bias;               /* this pixel cell's bias gradient, or NULL */
+    bool want_dx;
+} work;
+
+/* -- sizes -- */
+
+static int tile_images(const bf_grid *g) { return g->images > 1 ? g->images : 1; }
+
+static size_t tile_x_pixels(const bf_conv *c, const bf_grid *g)
+{
+    return c->line ? (size_t)g->rows * (size_t)c->xstep : (size_t)g->rows * c->x_row * (size_t)tile_images(g);
+}
+
+/* Output rows visible to a tile of input rows: those with a tap in it, and its share of all rows (for the bias gradient). */
+static void dy_rows(const bf_conv *c, int row0, int row1, int *first, int *last)
+{
+    int low = row0 + c->ph - (c->kh - 1) * c->dh, high = (row1 - 1 + c->ph) / c->sh + 1;
+    low = low > 0 ? (low + c->sh - 1) / c->sh : 0;
+    const int own0 = bf_share(c->oh, c->h, row0), own1 = bf_share(c->oh, c->h, row1);
+    if (high > c->oh) high = c->oh;
+    if (low > high) low = high;
+    *first = low < own0 || own0 == own1 ? low : own0;
+    *last = high > own1 || own0 == own1 ? high : own1;
+}
+
+static size_t tile_dy_pixels(const bf_conv *c, const bf_grid *g)
+{
+    if (c->line) return (size_t)g->rows;
+    int most = 0;
+    for (int row = 0; row < c->h; row += g->rows) {
+        int first, last;
+        dy_rows(c, row, row + g->rows < c->h ? row + g->rows : c->h, &first, &last);
+        if (last - first > most) most = last - first;
+    }
+    return (size_t)most * (size_t)c->ow * (size_t)tile_images(g);
+}
+
+static int widest(const bf_layout *layout)
+{
+    int ld = 0;
+    for (int b = 0; b < layout->count; b++) ld = layout->blocks[b].ld > ld ? layout->blocks[b].ld : ld;
+    return ld;
+}
+
+static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
+{
+    const bf_conv *c = &task->conv;
+    const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[task->dy];
+    const bf_program *programs[3] = {&task->load[0], &task->load[1], &task->epilogue};
+    size_t temps = 0, pairs = (size_t)c->taps * (size_t)y->count;
+    for (int i = 0; i < 3; i++) temps = bf_program_scratch(programs[i]) > temps ? bf_program_scratch(programs[i]) : temps;
+    const size_t rows = c->line ? 1 : (size_t)task->grid.rows * (size_t)tile_images(&task->grid);
+    if (rows > pairs) pairs = rows;
+    memory m = {.dy = {.blocks = y->blocks, .count = y->count}};
+    m.dy.base = bf_take(s, (size_t)y->count * sizeof *m.dy.base);
+    m.taps = bf_take(s, (size_t)c->taps * sizeof *m.taps);
+    m.pairs = bf_take(s, pairs * sizeof *m.pairs);
+    m.temps = bf_take(s, temps);
+    if (task->load[1].count) m.dy_scratch = bf_take(s, tile_dy_pixels(c, &task->grid) * (size_t)y->lanes * sizeof(float));
+    if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
+    if (task->epilogue.count) m.tile = bf_take(s, tile_x_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
+    return m;
+}
+
+size_t bf_conv_backward_scratch(const bnff_plan *plan, const bf_task *task);
+size_t bf_conv_backward_scratch(const bnff_plan *plan, const bf_task *task)
+{
+    bf_scratch s = {0};
+    (void)take(&s, plan, task);
+    return s.used;
+}
+
+/* -- making operands visible -- */
+
+static void load_dy(work *w, const bf_tile *tile)
+{
+    memory *m = &w->m;
+    const bf_conv *c = w->c;
+    if (!m->dy_scratch) {
+        for (int b = 0; b < m->dy.count; b++) m->dy.base[b] = bf_block_at(w->cell->run, w->task->dy, b);
+        return;
+    }
+    size_t first = (size_t)tile->row0, last = (size_t)tile->row1;
+    if (!c->line) {
+        int row0, row1;
+        dy_rows(c, tile->row0, tile->row1, &row0, &row1);
+        first = ((size_t)tile->image0 * (size_t)c->oh + (size_t)row0) * (size_t)c->ow;
+        last = ((size_t)(tile->image1 - 1) * (size_t)c->oh + (size_t)row1) * (size_t)c->ow;
+    }
+    float *at = m->dy_scratch;
+    for (int b = 0; b < m->dy.count; b++) {
+        const ptrdiff_t ld = m->dy.blocks[b].ld;
+        if (last > first) {
+            const bf_stretch s = {.block = b, .pixel = first, .count = last - first, .result = at, .result_ld = ld};
+            bf_program_run(w->cell, &w->task->load[1], &s, m->temps);
+        }
+        m->dy.base[b] = at - (ptrdiff_t)first * ld;
+        at += (ptrdiff_t)(last - first) * ld;
+    }
+}
+
+/* First pixel of x (and dx) in the tile, and how many. */
+static size_t x_range(const bf_conv *c, const bf_tile *tile, size_t *count)
+{
+    if (c->line) {
+        *count = (size_t)(tile->row1 - tile->row0) * (size_t)c->xstep;
+        return (size_t)tile->row0 * (size_t)c->xstep;
+    }
+    *count = ((size_t)(tile->image1 - tile->image0 - 1) * (size_t)c->h + (size_t)(tile->row1 - tile->row0)) * c->x_row;
+    return ((size_t)tile->image0 * (size_t)c->h + (size_t)tile->row0) * c->x_row;
+}
+
+/* Pixel 0 of block b of x: only the tile's pixels may be read. */
+static const float *load_x(work *w, const bf_tile *tile, int b)
+{
+    if (!w->m.x_scratch) return bf_block_at(w->cell->run, w->task->x, b);
+    size_t count;
+    const size_t first = x_range(w->c, tile, &count);
+    const ptrdiff_t ld = w->x->blocks[b].ld;
+    const bf_stretch s = {.block = b, .pixel = first, .count = count, .result = w->m.x_scratch, .result_ld = ld};
+    bf_program_run(w->cell, &w->task->load[0], &s, w->m.temps);
+    return w->m.x_scratch - (ptrdiff_t)first * ld;
+}
+
+/* -- weight gradient -- */
+
+/* dW[tap] += sum over pairs of pixels; `columns` > channels when taps of the dense input are taken together. */
+static void add_weight_product(const work *w, int ob, int xb, int tap, int count, int columns, ptrdiff_t x_step)
+{
+    const bf_packing *p = &w->c->forward;
+    const int lanes = w->y->blocks[ob].ld;
+    const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .bk = x_step, .bn = 1,
+                       .c = w->partial + p->outer[ob] + (size_t)tap * p->tap[ob] + p->inner[ob * p->inner_count + xb], .ldc = lanes, .accumulate = true};
+    w->cell->k->gemm(&g);
+}
+
+/* Output row that filter row kh of input row ih belongs to, or -1. */
+static int out_row(const bf_conv *c, int ih, int kh)
+{
+    const int at = ih + c->ph - kh * c->dh;
+    return at >= 0 && at % c->sh == 0 && at / c->sh < c->oh ? at / c->sh : -1;
+}
+
+static void weight_gradient_rows(work *w, const bf_tile *tile, const float *x, int xb, int ob)
+{
+    const bf_conv *c = w->c;
+    const ptrdiff_t ld = w->x->blocks[xb].ld, dy_ld = w->y->blocks[ob].ld;
+    for (int kh = 0; kh < c->kh; kh++)
+        for (int r = 0; r < c->column_count; r++) {
+            const bf_columns *run = &c->columns[r];
+            const bool together = c->dense && c->dw == 1 && run->taps == c->kw;
+            for (int i = 0; i < (together ? 1 : run->taps); i++) {
+                int count = 0;
+                for (int image = tile->image0; image < tile->image1; image++)
+                    for (int ih = tile->row0; ih < tile->row1; ih++) {
+                        const int oh = out_row(c, ih, kh);
+                        if (oh < 0) continue;
+                        const size_t from_dy = ((size_t)image * (size_t)c->oh + (size_t)oh) * (size_t)c->ow + (size_t)run->first;
+                        const size_t from_x = ((size_t)image * (size_t)c->h + (size_t)ih) * c->x_row + (size_t)run->from[i];
+                        w->m.pairs[count++] = (bf_gemm_pair){w->m.dy.base[ob] + (ptrdiff_t)from_dy * dy_ld, x + (ptrdiff_t)from_x * ld, run->count};
+                    }
+                const int columns = together ? c->kw * (int)ld : w->x->blocks[xb].channels;
+                if (count) add_weight_product(w, ob, xb, kh * c->kw + run->kw[i], count, columns, c->sw * ld);
+            }
+        }
+}
+
+static void weight_gradient_line(work *w, const bf_tile *tile, const float *x, int xb, int ob)
+{
+    const bf_conv *c = w->c;
+    const ptrdiff_t ld = w->x->blocks[xb].ld, dy_ld = w->y->blocks[ob].ld;
+    for (int t = 0; t < c->taps; t++) {
+        w->m.pairs[0] = (bf_gemm_pair){w->m.dy.base[ob] + tile->row0 * dy_ld, x + ((ptrdiff_t)tile->row0 * c->xstep + t) * ld, tile->row1 - tile->row0};
+        add_weight_product(w, ob, xb, t, 1, w->x->blocks[xb].channels, c->xstep * ld);
+    }
+}
+
+static void weight_gradient(work *w, const bf_tile *tile, const float *x, int xb)
+{
+    const bf_packing *p = &w->c->forward;
+    for (int ob = 0; ob < w->y->count; ob++) {
+        if (p->inner[ob * p->inner_count + xb] == SIZE_MAX) continue;
+        (w->c->line ? weight_gradient_line : weight_gradient_rows)(w, tile, x, xb, ob);
+    }
+}
+
+/* -- data gradient -- */
+
+/* n pixels of dx, `step` apart, from c on: the products of all taps and output blocks. */
+static void multiply(const work *w, int xb, int tap_count, int n, float *c, ptrdiff_t ldc, bool accumulate)
+{
+    const bf_packing *p = &w->c->transposed;
+    const size_t *inner = p->inner + (size_t)xb * (size_t)p->inner_count;
+    const float *packed = w->packed + p->outer[xb];
+    const int lanes = w->x->blocks[xb].ld;
+    bool any = accumulate;
+    for (int ld = BF_LANES; ld <= BF_BLOCK; ld += BF_BLOCK - BF_LANES) {
+        bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = lanes, .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any};
+        for (int i = 0; i < tap_count; i++)
+            for (int b = 0; b < w->y->count; b++) {
+                if (w->y->blocks[b].ld != ld || inner[b] == SIZE_MAX) continue;
+                w->m.pairs[g.count++] = (bf_gemm_pair){packed + (size_t)w->m.taps[i].tap * p->tap[xb] + inner[b],
+                                                       w->m.dy.base[b] + (ptrdiff_t)w->m.taps[i].pixel * ld, w->y->blocks[b].channels};
+            }
+        if (!g.count) continue;
+        w->cell->k->gemm(&g);
+        any = true;
+    }
+}
+
+static void data_gradient_row(work *w, int image, int ih, int xb, float *row)
+{
+    const bf_conv *c = w->c;
+    const ptrdiff_t ld = w->x->blocks[xb].ld;
+    bool any_row = false;
+    for (int kh = 0; kh < c->kh; kh++) any_row |= out_row(c, ih, kh) >= 0;
+    const bool begun = !c->back_covers || !any_row;
+    if (begun) w->cell->k->fill(row, ld, 0, c->w, (int)ld);
+    const int storing = c->sw < c->w ? c->sw : c->w; /* runs that cover their phase come first */
+    for (int r = 0; any_row && r < c->back_column_count; r++) {
+        const bf_columns *run = &c->back_columns[r];
+        int count = 0;
+        for (int kh = 0; kh < c->kh; kh++) {
+            const int oh = out_row(c, ih, kh);
+            if (oh < 0) continue;
+            const size_t out = ((size_t)image * (size_t)c->oh + (size_t)oh) * (size_t)c->ow;
+            for (int i = 0; i < run->taps; i++) w->m.taps[count++] = (tap_at){kh * c->kw + run->kw[i], out + (size_t)run->from[i]};
+        }
+        multiply(w, xb, count, run->count, row + (ptrdiff_t)(run->phase + c->sw * run->first) * ld, c->sw * ld, begun || r >= storing);
+    }
+}
+
+static void data_gradient(work *w, const bf_tile *tile, int xb)
+{
+    const bf_conv *c = w->c;
+    size_t count;
+    const size_t first = x_range(c, tile, &count);
+    const ptrdiff_t ld = w->x->blocks[xb].ld;
+    float *at = w->m.tile ? w->m.tile : bf_block_at(w->cell->run, w->task->out, xb) + (ptrdiff_t)first * ld;
+    if (c->line) {
+        for (int t = 0; t < c->taps; t++) {
+            w->m.taps[0] = (tap_at){t, (size_t)tile->row0};
+            multiply(w, xb, 1, tile->row1 - tile->row0, at + t * ld, c->xstep * ld, false);
+        }
+    } else {
+        float *row = at;
+        for (int image = tile->image0; image < tile->image1; image++)
+            for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) data_gradient_row(w, image, ih, xb, row);
+    }
+    if (!w->m.tile) return;
+    const bf_stretch s = {.block = xb, .pixel = first, .count = count, .tile = w->m.tile, .tile_ld = ld};
+    bf_program_run(w->cell, &w->task->epilogue, &s, w->m.temps);
+}
+
+/* -- bias gradient: the sum of dy, each row by the tile that owns it -- */
+
+static void bias_gradient(work *w, const bf_tile *tile)
+{
+    const bf_conv *c = w->c;
+    for (int image = tile->image0; image < tile->image1; image++) {
+        size_t first = (size_t)tile->row0, last = (size_t)tile->row1;
+        if (!c->line) {
+            const size_t row = (size_t)image * (size_t)c->oh;
+            first = (row + (size_t)bf_share(c->oh, c->h, tile->row0)) * (size_t)c->ow;
+            last = (row + (size_t)bf_share(c->oh, c->h, tile->row1)) * (size_t)c->ow;
+        }
+        for (int b = 0; b < w->y->count; b++)
+            for (size_t pixel = first; pixel < last; pixel += BF_STATS_PIXELS) {
+                float sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
+                const ptrdiff_t ld = w->y->blocks[b].ld;
+                const int n = last - pixel < BF_STATS_PIXELS ? (int)(last - pixel) : BF_STATS_PIXELS;
+                w->cell->k->sum(w->m.dy.base[b] + (ptrdiff_t)pixel * ld, ld, n, (int)ld, sum);
+                for (int i = 0; i < ld; i++) w->bias[w->y->blocks[b].lane + i] += (double)sum[i];
+            }
+    }
+}
+
+/* -- cells -- */
+
+static float *partial_at(const bnff_run *run, const bf_task *task, int pixel_cell)
+{
+    return (float *)(run->arena + task->shared_arena) + task->conv.transposed.floats + (size_t)pixel_cell * task->conv.forward.floats;
+}
+
+static double *bias_at(const bnff_run *run, const bf_task *task, int pixel_cell)
+{
+    return (double *)partial_at(run, task, task->grid.pixel_cells) + (size_t)pixel_cell * (size_t)run->plan->layouts[task->dy].lanes;
+}
+
+static void pack_cell(const bf_cell *cell)
+{
+    const int blocks = cell->plan->layouts[cell->task->x].count, cells = cell->plan->cells;
+    bf_pack_transposed(cell->run, cell->task, (float *)(cell->run->arena + cell->task->shared_arena), bf_share(blocks, cells, cell->index), bf_share(blocks, cells, cell->index + 1));
+}
+
+/* Clear the partial weight gradient of this cell's input blocks. */
+static void clear_partial(const work *w, int first, int last)
+{
+    const bf_packing *p = &w->c->forward;
+    for (int ob = 0; ob < w->y->count; ob++)
+        for (int t = 0; t < w->c->taps; t++)
+            for (int xb = first; xb < last; xb++)
+                if (p->inner[ob * p->inner_count + xb] != SIZE_MAX)
+                    memset(w->partial + p->outer[ob] + (size_t)t * p->tap[ob] + p->inner[ob * p->inner_count + xb], 0,
+                           (size_t)w->x->blocks[xb].channels * (size_t)w->y->blocks[ob].ld * sizeof(float));
+}
+
+static void backward_cell(const bf_cell *cell)
+{
+    const bf_task *task = cell->task;
+    const bf_grid *g = &task->grid;
+    const bf_node *node = &cell->plan->graph.nodes[task->node];
+    bf_program_clear_sums(cell, &task->epilogue);
+    if (cell->index >= g->pixel_cells * g->channel_cells) return;
+    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_scratch s = {.at = cell->scratch};
+    work w = {.cell = cell, .task = task, .c = &task->conv, .x = &cell->plan->layouts[task->x], .y = &cell->plan->layouts[task->dy], .m = take(&s, cell->plan, task),
+              .packed = (const float *)(cell->run->arena + task->shared_arena), .want_dx = task->out >= 0};
+    const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
+    if (node->a.conv.want_dw) {
+        w.partial = partial_at(cell->run, task, p);
+        clear_partial(&w, first, last);
+        if (node->param[1] >= 0 && o == 0) memset(w.bias = bias_at(cell->run, task, p), 0, (size_t)w.y->lanes * sizeof *w.bias);
+    }
+    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < bf_share(g->tiles, g->pixel_cells, p + 1); i++) {
+        const bf_tile tile = bf_tile_at(g, i);
+        load_dy(&w, &tile);
+        if (w.bias) bias_gradient(&w, &tile);
+        for (int xb = first; xb < last; xb++) {
+            if (w.partial) weight_gradient(&w, &tile, load_x(&w, &tile, xb), xb);
+            if (w.want_dx) data_gradient(&w, &tile, xb);
+        }
+    }
+}
+
+static void merge_cell(const bf_cell *cell)
+{
+    const bf_task *task = cell->task;
+    const bf_node *node = &cell->plan->graph.nodes[task->node];
+    const bf_layout *y = &cell->plan->layouts[task->dy];
+    const int first = bf_share(y->count, cell->plan->cells, cell->index), last = bf_share(y->count, cell->plan->cells, cell->index + 1);
+    float *const *gradients = cell->run->param_gradients;
+    if (gradients[node->param[0]]) bf_unpack_gradient(cell->run, task, partial_at(cell->run, task, 0), first, last);
+    float *bias = node->param[1] >= 0 ? gradients[node->param[1]] : NULL;
+    for (int b = first; bias && b < last; b++)
+        for (int i = 0; i < y->blocks[b].channels; i++) {
+            double sum = 0;
+            for (int p = 0; p < task->grid.pixel_cells; p++) sum += bias_at(cell->run, task, p)[y->blocks[b].lane + i];
+            float *to = &bias[y->blocks[b].first + i];
+            *to = cell->run->accumulate ? *to + (float)sum : (float)sum;
+        }
+}
+
+void bf_conv_backward(bnff_run *run, const bf_task *task)
+{
+    if (task->out >= 0) bf_parallel_cells(run, task, pack_cell);
+    bf_parallel_cells(run, task, backward_cell);
+    if (run->plan->graph.nodes[task->node].a.conv.want_dw) bf_parallel_cells(run, task, merge_cell);
+}

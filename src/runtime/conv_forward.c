@@ -1,0 +1,243 @@
+#include <string.h>
+
+#include "runtime/conv.h"
+#include "runtime/program.h"
+
+typedef struct memory {
+    bf_sight x;
+    float *x_scratch, *tile, *temps;
+    bf_gemm_pair *pairs;
+    struct tap_at *taps;
+} memory;
+
+/* A filter tap, and the pixel of x that the first output of a run sees through it. */
+typedef struct tap_at {
+    int tap;
+    size_t pixel;
+} tap_at;
+
+/* Most pixels of x and y that a tile touches. */
+static size_t tile_x_pixels(const bf_conv *c, const bf_grid *g)
+{
+    if (c->line) return (size_t)g->rows * (size_t)c->xstep;
+    int rows = (g->rows - 1) * c->sh + (c->kh - 1) * c->dh + 1;
+    if (rows > c->h) rows = c->h;
+    return (size_t)rows * c->x_row * (size_t)(g->images > 1 ? g->images : 1);
+}
+
+static size_t tile_y_pixels(const bf_conv *c, const bf_grid *g)
+{
+    return c->line ? (size_t)g->rows : (size_t)g->rows * (size_t)c->ow * (size_t)(g->images > 1 ? g->images : 1);
+}
+
+static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
+{
+    const bf_layout *x = &plan->layouts[task->x];
+    const size_t load = bf_program_scratch(&task->load[0]), epilogue = bf_program_scratch(&task->epilogue);
+    memory m = {.x = {.blocks = x->blocks, .count = x->count}};
+    m.x.base = bf_take(s, (size_t)x->count * sizeof *m.x.base);
+    m.taps = bf_take(s, (size_t)task->conv.taps * sizeof *m.taps);
+    m.pairs = bf_take(s, (size_t)task->conv.taps * (size_t)x->count * sizeof *m.pairs);
+    m.temps = bf_take(s, load > epilogue ? load : epilogue);
+    if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(&task->conv, &task->grid) * (size_t)x->lanes * sizeof(float));
+    if (task->epilogue.count) m.tile = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * BF_BLOCK * sizeof(float));
+    return m;
+}
+
+size_t bf_conv_backward_scratch(const bnff_plan *plan, const bf_task *task);
+size_t bf_conv_scratch(const bnff_plan *plan, const bf_task *task);
+
+size_t bf_conv_scratch(const bnff_plan *plan, const bf_task *task)
+{
+    if (task->kind == BF_TASK_CONV_BWD) return bf_conv_backward_scratch(plan, task);
+    bf_scratch s = {0};
+    (void)take(&s, plan, task);
+    return s.used;
+}
+
+/* Make all pixels of x that the tile reads visible: in storage, or computed into scratch by the prologue. */
+static void load_x(const bf_cell *cell, memory *m, const bf_tile *tile)
+{
+    const bf_task *task = cell->task;
+    const bf_conv *c = &task->conv;
+    if (!task->load[0].count) {
+        for (int b = 0; b < m->x.count; b++) m->x.base[b] = bf_block_at(cell->run, task->x, b);
+        return;
+    }
+    size_t first, last;
+    if (c->line) {
+        first = (size_t)tile->row0 * (size_t)c->xstep;
+        last = (size_t)tile->row1 * (size_t)c->xstep;
+    } else {
+        int row0 = tile->row0 * c->sh - c->ph, row1 = (tile->row1 - 1) * c->sh - c->ph + (c->kh - 1) * c->dh + 1;
+        if (row0 < 0 || tile->image1 - tile->image0 > 1) row0 = 0;
+        if (row1 > c->h || tile->image1 - tile->image0 > 1) row1 = c->h;
+        if (row1 <= row0) row0 = 0, row1 = 0;
+        first = ((size_t)tile->image0 * (size_t)c->h + (size_t)row0) * c->x_row;
+        last = ((size_t)(tile->image1 - 1) * (size_t)c->h + (size_t)row1) * c->x_row;
+    }
+    float *at = m->x_scratch;
+    for (int b = 0; b < m->x.count; b++) {
+        const ptrdiff_t ld = m->x.blocks[b].ld;
+        if (last > first) {
+            const bf_stretch s = {.block = b, .pixel = first, .count = last - first, .result = at, .result_ld = ld};
+            bf_program_run(cell, &task->load[0], &s, m->temps);
+        }
+        m->x.base[b] = at - (ptrdiff_t)first * ld;
+        at += (ptrdiff_t)(last - first) * ld;
+    }
+}
+
+/* Where one block of output channels of a tile goes. */
+typedef struct target {
+    float *at;      /* pixel `pixel` of y */
+    ptrdiff_t ld;
+    size_t pixel;
+    int block, lanes;
+    const float *packed, *bias;
+} target;
+
+/* n output pixels from `pixel` on get their bias (or zero), so that all products can be added. */
+static void begin_run(const bf_cell *cell, const target *t, size_t pixel, int n)
+{
+    float *at = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld;
+    if (t->bias) cell->k->copy(at, t->ld, t->bias, 0, n, t->lanes);
+    else cell->k->fill(at, t->ld, 0, n, t->lanes);
+}
+
+/* y[pixel .. pixel + n) += the products of all taps and input blocks; the inputs of neighbouring outputs lie `step` pixels apart.
+ * The blocks of one pixel stride make one GEMM. */
+static void multiply(const bf_cell *cell, const memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
+{
+    const bf_packing *p = &cell->task->conv.forward;
+    const size_t *inner = p->inner + (size_t)t->block * (size_t)p->inner_count;
+    const float *packed = t->packed + p->outer[t->block];
+    const int strides[2] = {m->x.blocks[0].ld, m->x.blocks[0].ld == BF_LANES ? BF_BLOCK : BF_LANES};
+    for (int s = 0; s < 2; s++) {
+        bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * strides[s],
+                     .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate};
+        for (int i = 0; i < tap_count; i++)
+            for (int b = 0; b < m->x.count; b++) {
+                if (m->x.blocks[b].ld != strides[s] || inner[b] == SIZE_MAX) continue;
+                m->pairs[g.count++] = (bf_gemm_pair){packed + (size_t)taps[i].tap * p->tap[t->block] + inner[b],
+                                                     m->x.base[b] + (ptrdiff_t)taps[i].pixel * strides[s], m->x.blocks[b].channels};
+            }
+        if (!g.count) continue;
+        cell->k->gemm(&g);
+        accumulate = true;
+    }
+}
+
+/* The dense image input: the taps of a filter row lie side by side in x and in the packed weights, one long product each. */
+static void multiply_dense(const bf_cell *cell, const memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
+{
+    const bf_conv *c = &cell->task->conv;
+    const int ld = m->x.blocks[0].ld, run = c->dw == 1 ? c->kw : 1;
+    bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * ld,
+                 .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate};
+    for (int i = 0; i < tap_count; i += run)
+        m->pairs[g.count++] = (bf_gemm_pair){t->packed + c->forward.outer[t->block] + (size_t)taps[i].tap * c->forward.tap[t->block],
+                                             m->x.base[0] + (ptrdiff_t)taps[i].pixel * ld, run * ld};
+    cell->k->gemm(&g);
+}
+
+/* One row of outputs. */
+static void forward_row(const bf_cell *cell, const memory *m, const target *t, int image, int oh)
+{
+    const bf_conv *c = &cell->task->conv;
+    tap_at *taps = m->taps;
+    const size_t row = ((size_t)image * (size_t)c->oh + (size_t)oh) * (size_t)c->ow;
+    int kh0 = c->kh, kh1 = 0;
+    for (int kh = 0; kh < c->kh; kh++) {
+        const int ih = oh * c->sh - c->ph + kh * c->dh;
+        if (ih < 0 || ih >= c->h) continue;
+        if (kh < kh0) kh0 = kh;
+        kh1 = kh + 1;
+    }
+    bool begun = !c->covers || t->bias || kh1 <= kh0;
+    if (begun) begin_run(cell, t, row, c->ow);
+    for (int r = 0; kh0 < kh1 && r < c->column_count; r++) {
+        const bf_columns *run = &c->columns[r];
+        int count = 0;
+        for (int kh = kh0; kh < kh1; kh++) {
+            const int ih = oh * c->sh - c->ph + kh * c->dh;
+            const size_t in_row = ((size_t)image * (size_t)c->h + (size_t)ih) * c->x_row;
+            for (int i = 0; i < run->taps; i++) taps[count++] = (tap_at){kh * c->kw + run->kw[i], in_row + (size_t)run->from[i]};
+        }
+        const bool dense = c->dense && run->taps == c->kw;
+        (dense ? multiply_dense : multiply)(cell, m, t, taps, count, c->sw, row + (size_t)run->first, run->count, begun || r > 0);
+    }
+}
+
+static void forward_block(const bf_cell *cell, const memory *m, const target *t, const bf_tile *tile)
+{
+    const bf_conv *c = &cell->task->conv;
+    tap_at *taps = m->taps;
+    if (!c->line) {
+        for (int image = tile->image0; image < tile->image1; image++)
+            for (int oh = tile->row0; oh < tile->row1; oh++) forward_row(cell, m, t, image, oh);
+        return;
+    }
+    for (int i = 0; i < c->taps; i++) taps[i] = (tap_at){i, (size_t)tile->row0 * (size_t)c->xstep + (size_t)i};
+    if (t->bias) begin_run(cell, t, t->pixel, tile->row1 - tile->row0);
+    multiply(cell, m, t, taps, c->taps, c->xstep, t->pixel, tile->row1 - tile->row0, t->bias != NULL);
+}
+
+static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, const float *packed, const float *bias, int first, int last)
+{
+    const bf_task *task = cell->task;
+    const bf_conv *c = &task->conv;
+    const bf_layout *y = &cell->plan->layouts[task->out];
+    const size_t width = c->line ? 1 : (size_t)c->ow, height = c->line ? (size_t)c->ow : (size_t)c->oh;
+    const size_t pixel = ((size_t)tile->image0 * height + (size_t)tile->row0) * width;
+    const size_t pixels = ((size_t)(tile->image1 - tile->image0 - 1) * height + (size_t)tile->row1) * width - (size_t)tile->row0 * width;
+    load_x(cell, m, tile);
+    for (int b = first; b < last; b++) {
+        const int ld = y->blocks[b].ld;
+        target t = {.ld = ld, .pixel = pixel, .block = b, .lanes = ld, .packed = packed, .bias = bias ? bias + y->blocks[b].lane : NULL};
+        t.at = m->tile ? m->tile : bf_block_at(cell->run, task->out, b) + pixel * (size_t)ld;
+        forward_block(cell, m, &t, tile);
+        if (!m->tile) continue;
+        const bf_stretch s = {.block = b, .pixel = pixel, .count = pixels, .tile = m->tile, .tile_ld = ld};
+        bf_program_run(cell, &task->epilogue, &s, m->temps);
+    }
+}
+
+static float *packed_at(const bnff_run *run, const bf_task *task) { return (float *)(run->arena + task->shared_arena); }
+
+static void pack_cell(const bf_cell *cell)
+{
+    const bf_layout *y = &cell->plan->layouts[cell->task->out];
+    const int first = bf_share(y->count, cell->plan->cells, cell->index), last = bf_share(y->count, cell->plan->cells, cell->index + 1);
+    float *packed = packed_at(cell->run, cell->task);
+    bf_pack_forward(cell->run, cell->task, packed, first, last);
+    const int bias = cell->plan->graph.nodes[cell->task->node].param[1];
+    for (int b = first; bias >= 0 && b < last; b++) {
+        float *to = packed + cell->task->conv.forward.floats + y->blocks[b].lane;
+        memset(to, 0, (size_t)y->blocks[b].ld * sizeof *to);
+        memcpy(to, cell->run->params[bias] + y->blocks[b].first, (size_t)y->blocks[b].channels * sizeof *to);
+    }
+}
+
+static void forward_cell(const bf_cell *cell)
+{
+    const bf_task *task = cell->task;
+    const bf_grid *g = &task->grid;
+    bf_program_clear_sums(cell, &task->epilogue);
+    if (cell->index >= g->pixel_cells * g->channel_cells) return;
+    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_scratch s = {.at = cell->scratch};
+    memory m = take(&s, cell->plan, task);
+    const float *packed = packed_at(cell->run, task), *bias = cell->plan->graph.nodes[task->node].param[1] >= 0 ? packed + task->conv.forward.floats : NULL;
+    const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
+    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < bf_share(g->tiles, g->pixel_cells, p + 1); i++) {
+        const bf_tile tile = bf_tile_at(g, i);
+        forward_tile(cell, &m, &tile, packed, bias, first, last);
+    }
+}
+
+void bf_conv_forward(bnff_run *run, const bf_task *task)
+{
+    bf_parallel_cells(run, task, pack_cell);
+    bf_parallel_cells(run, task, forward_cell);
+}

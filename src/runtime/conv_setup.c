@@ -1,0 +1,259 @@
+/* What a convolution needs to know before the first step: packings, runs of columns, and how its work is divided. */
+#include "runtime/conv.h"
+
+#include "base/memory.h"
+#include "runtime/program.h"
+
+/* -- packings -- */
+
+/* Do any output channels of the one block and input channels of the other share a group? */
+static bool linked(const bf_conv *conv, const bf_block *oc, const bf_block *ic)
+{
+    const int oc_group = conv->oc / conv->groups, ic_group = conv->c / conv->groups;
+    const int oc_from = oc->first / oc_group, oc_to = (oc->first + oc->channels - 1) / oc_group;
+    const int ic_from = ic->first / ic_group, ic_to = (ic->first + ic->channels - 1) / ic_group;
+    return oc_from <= ic_to && ic_from <= oc_to;
+}
+
+static bool make_packing(const bf_conv *conv, const bf_layout *outer, const bf_layout *inner, bool outer_is_output, bf_packing *p)
+{
+    p->outer_count = outer->count;
+    p->inner_count = inner->count;
+    p->outer = bf_alloc((size_t)outer->count * sizeof *p->outer);
+    p->tap = bf_alloc((size_t)outer->count * sizeof *p->tap);
+    p->inner = bf_alloc((size_t)outer->count * (size_t)inner->count * sizeof *p->inner);
+    if (!p->outer || !p->tap || !p->inner) return false;
+    for (int o = 0; o < outer->count; o++) {
+        size_t tap = 0;
+        const size_t lanes = (size_t)(outer->blocks[o].ld + BF_LANES - 1) / BF_LANES * BF_LANES;
+        for (int i = 0; i < inner->count; i++) {
+            const bool link = outer_is_output ? linked(conv, &outer->blocks[o], &inner->blocks[i]) : linked(conv, &inner->blocks[i], &outer->blocks[o]);
+            p->inner[o * inner->count + i] = link ? tap : SIZE_MAX;
+            if (link) tap += (size_t)inner->blocks[i].channels * lanes;
+        }
+        p->outer[o] = p->floats;
+        p->tap[o] = tap;
+        p->floats += tap * (size_t)conv->taps;
+    }
+    return true;
+}
+
+static void free_packing(bf_packing *p)
+{
+    bf_free(p->outer);
+    bf_free(p->tap);
+    bf_free(p->inner);
+}
+
+/* -- runs of columns -- */
+
+static bool add_columns(bf_columns **list, int *count, int limit, int phase, int first, int n, int kw, int from)
+{
+    for (int i = 0; i < *count; i++) {
+        bf_columns *run = &(*list)[i];
+        if (run->phase != phase || run->first != first || run->count != n) continue;
+        run->kw[run->taps] = kw;
+        run->from[run->taps++] = from;
+        return true;
+    }
+    bf_columns *run = &(*list)[*count];
+    *run = (bf_columns){.phase = phase, .first = first, .count = n, .taps = 1};
+    run->kw = bf_alloc((size_t)limit * 2 * sizeof *run->kw);
+    if (!run->kw) return false;
+    run->from = run->kw + limit;
+    run->kw[0] = kw;
+    run->from[0] = from;
+    (*count)++;
+    return true;
+}
+
+/* Runs that cover a whole phase come first: they store, the others add. */
+static bool order_columns(bf_columns *list, int count, int phases, int total)
+{
+    int covered = 0;
+    for (int i = 0; i < count; i++) {
+        const int columns = list[i].phase < total ? (total - list[i].phase + phases - 1) / phases : 0;
+        if (list[i].first != 0 || list[i].count != columns) continue;
+        const bf_columns full = list[i];
+        list[i] = list[covered];
+        list[covered++] = full;
+    }
+    return covered == (phases < total ? phases : total);
+}
+
+static int ceil_div(int a, int b) { return a > 0 ? (a + b - 1) / b : -(-a / b); }
+
+/* Forward: filter column kw of output column j reads input column j*sw - pw + kw*dw. */
+static bool forward_columns(bf_conv *c, int width, int padding)
+{
+    c->columns = bf_calloc((size_t)c->kw, sizeof *c->columns);
+    if (!c->columns) return false;
+    for (int kw = 0; kw < c->kw; kw++) {
+        const int shift = kw * c->dw - padding;
+        int first = ceil_div(-shift, c->sw), last = shift > width - 1 ? 0 : (width - 1 - shift) / c->sw + 1;
+        if (first < 0) first = 0;
+        if (last > c->ow) last = c->ow;
+        if (first < last && !add_columns(&c->columns, &c->column_count, c->kw, 0, first, last - first, kw, first * c->sw + shift)) return false;
+    }
+    c->covers = order_columns(c->columns, c->column_count, 1, c->ow);
+    return true;
+}
+
+/* Data gradient: input column iw = phase + sw*j gets filter column kw from output column (iw + pw - kw*dw) / sw where that is whole. */
+static bool backward_columns(bf_conv *c)
+{
+    c->back_columns = bf_calloc((size_t)c->kw, sizeof *c->back_columns);
+    if (!c->back_columns) return false;
+    for (int kw = 0; kw < c->kw; kw++) {
+        const int shift = c->pw - kw * c->dw;
+        const int phase = ((-shift) % c->sw + c->sw) % c->sw, from = (phase + shift) / c->sw; /* output column at j = 0 */
+        const int columns = phase < c->w ? (c->w - phase + c->sw - 1) / c->sw : 0;
+        const int first = from < 0 ? -from : 0, last = c->ow - from < columns ? c->ow - from : columns;
+        if (first < last && !add_columns(&c->back_columns, &c->back_column_count, c->kw, phase, first, last - first, kw, from + first)) return false;
+    }
+    c->back_covers = order_columns(c->back_columns, c->back_column_count, c->sw, c->w);
+    return true;
+}
+
+/* -- set-up -- */
+
+static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
+{
+    const bf_conv_attr *a = &node->a.conv;
+    const bool backward = node->op == BF_OP_CONV_BWD;
+    const bf_value *x = &plan->graph.values[task->x];
+    bf_conv *c = &task->conv;
+    *c = (bf_conv){.n = x->n, .h = x->h, .w = x->w, .c = x->c, .oc = a->oc, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
+                   .dh = a->dh, .dw = a->dw, .groups = a->groups, .taps = a->kh * a->kw};
+    c->oh = a->linear ? 1 : bf_conv_out(c->h, c->kh, c->sh, c->ph, c->dh);
+    c->ow = a->linear ? 1 : bf_conv_out(c->w, c->kw, c->sw, c->pw, c->dw);
+    c->depthwise = task->kind == BF_TASK_DEPTHWISE || task->kind == BF_TASK_DEPTHWISE_BWD;
+    const double macs = (double)c->n * c->oh * c->ow * c->oc * (c->c / c->groups) * c->taps;
+    task->flops = 2 * macs * (backward ? (a->want_dx && a->want_dw ? 2 : 1) : 1);
+    const int pad = plan->layouts[task->x].pad_w;
+    c->dense = plan->layouts[task->x].blocks[0].ld < BF_LANES;
+    c->x_row = (size_t)c->w + 2 * (size_t)pad;
+    c->xstep = 1;
+    if (c->kh == c->h && c->kw == c->w && !c->ph && !c->pw && c->dh == 1 && c->dw == 1) c->xstep = c->h * c->w;
+    const bool pointwise = c->taps == 1 && c->sh == 1 && c->sw == 1 && !c->ph && !c->pw;
+    c->line = !c->depthwise && !c->dense && (pointwise || (c->oh == 1 && c->ow == 1 && c->xstep == c->h * c->w && c->xstep == c->taps));
+    if (!c->line) return;
+    if (pointwise) c->xstep = 1;
+    c->ow = c->n * c->oh * c->ow;
+    c->n = c->oh = 1;
+}
+
+bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
+{
+    const bf_node *node = &plan->graph.nodes[task->node];
+    const bool backward = node->op == BF_OP_CONV_BWD;
+    describe(plan, task, node);
+    bf_conv *c = &task->conv;
+    const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
+    bool ok = c->depthwise || make_packing(c, y, x, true, &c->forward);
+    if (ok && !c->depthwise && backward && task->out >= 0) ok = make_packing(c, x, y, false, &c->transposed);
+    if (ok && !c->line) ok = forward_columns(c, (int)c->x_row, c->pw - x->pad_w);
+    if (ok && !c->line && backward && task->out >= 0) ok = backward_columns(c);
+    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory to set up %s", task->name);
+}
+
+void bf_conv_free(bf_conv *c)
+{
+    free_packing(&c->forward);
+    free_packing(&c->transposed);
+    for (int i = 0; i < c->column_count; i++) bf_free(c->columns[i].kw);
+    for (int i = 0; i < c->back_column_count; i++) bf_free(c->back_columns[i].kw);
+    bf_free(c->columns);
+    bf_free(c->back_columns);
+}
+
+/* -- dividing the work -- */
+
+bf_tile bf_tile_at(const bf_grid *g, int index)
+{
+    if (g->images > 1) {
+        const int first = index * g->images, last = first + g->images;
+        return (bf_tile){first, last < g->image_count ? last : g->image_count, 0, g->height};
+    }
+    const int image = index / g->tiles_per_image, row = index % g->tiles_per_image * g->rows;
+    return (bf_tile){image, image + 1, row, row + g->rows < g->height ? row + g->rows : g->height};
+}
+
+static void set_tiles(bf_grid *g, int rows, int images)
+{
+    g->rows = rows;
+    g->images = images;
+    g->tiles_per_image = (g->height + rows - 1) / rows;
+    g->tiles = images > 1 ? (g->image_count + images - 1) / images : g->image_count * g->tiles_per_image;
+}
+
+/* Largest share of the work over its mean when `total` equal items go to `parts`. */
+static double imbalance(int total, int parts) { return (double)((total + parts - 1) / parts) * parts / total; }
+
+/* Try a tile size with every split of cells into pixel and channel cells; keep the cheapest. `overhead`: relative cost of a tile this small. */
+static void try_tiles(bf_grid *best, double *best_cost, int cells, int rows, int images, double overhead, double merge)
+{
+    bf_grid g = *best;
+    set_tiles(&g, rows, images);
+    for (int channel = 1; channel <= cells && channel <= g.units; channel++) {
+        const int pixel = cells / channel;
+        if (pixel * channel < cells && channel > 1 && cells % channel) continue; /* leave no cell idle by rounding */
+        const double cost = imbalance(g.tiles, pixel) * imbalance(g.units, channel) * overhead * (1 + 0.01 * (channel - 1)) * (1 + merge * pixel);
+        if (cost >= *best_cost) continue;
+        *best = g;
+        best->pixel_cells = pixel;
+        best->channel_cells = channel;
+        *best_cost = cost;
+    }
+}
+
+/* Choose tiles of at most `limit` bytes (`row_bytes` a row of the tile, `halo` rows read besides) and the grid of cells. */
+static void choose_grid(bf_grid *g, int cells, size_t row_bytes, int halo, size_t limit, double merge)
+{
+    double cost = 1e30;
+    int rows = (int)(limit / (row_bytes ? row_bytes : 1));
+    if (rows < 1) rows = 1;
+    if (rows >= g->height) {
+        int images = rows / g->height;
+        if (images > g->image_count) images = g->image_count;
+        for (int i = images > 8 ? 8 : images; i >= 1; i--) try_tiles(g, &cost, cells, g->height, i, 1 + 0.02 / i, merge);
+        rows = g->height;
+    }
+    for (int r = rows; r >= 1; r = r > 16 ? r * 7 / 8 : r - 1) try_tiles(g, &cost, cells, r, 1, 1 + (0.05 + 0.1 * halo) / r, merge);
+}
+
+/* Scratch of one cell, by the same code that hands it out in the step. */
+size_t bf_conv_scratch(const bnff_plan *plan, const bf_task *task);
+
+void bf_conv_divide(const bnff_plan *plan, bf_task *task)
+{
+    const bf_conv *c = &task->conv;
+    const bool backward = task->kind == BF_TASK_CONV_BWD;
+    const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
+    bf_grid *g = &task->grid;
+    const size_t x_pixel = (size_t)x->lanes * sizeof(float), y_pixel = (size_t)y->lanes * sizeof(float);
+    const double bytes = ((double)bf_pixels(&plan->graph.values[task->x]) * (double)x_pixel + (double)c->n * c->oh * c->ow * (double)y_pixel);
+    const double merge = backward ? 0.5 * (double)c->forward.floats * 4 / (bytes * (double)c->taps + 1) : 0;
+    g->units = backward ? x->count : y->count;
+    if (c->line) {
+        g->image_count = 1;
+        g->height = c->ow;
+        choose_grid(g, plan->cells, (size_t)c->xstep * x_pixel * (backward ? 2 : 1) + y_pixel, 0, plan->context->target.l2 / 2, merge);
+        if (g->rows > 512) set_tiles(g, 512, 1);
+    } else {
+        g->image_count = c->n;
+        g->height = backward ? c->h : c->oh;
+        const size_t x_row = c->x_row * x_pixel * (size_t)(backward ? 2 : c->sh), y_row = (size_t)c->ow * y_pixel;
+        choose_grid(g, plan->cells, x_row + (backward ? y_row / (size_t)c->sh : y_row), (c->kh - 1) * c->dh / (backward ? c->sh : 1), plan->context->target.l2 / 2, merge);
+    }
+    task->scratch = bf_conv_scratch(plan, task);
+    size_t shared = c->forward.floats;
+    if (backward) {
+        shared = c->transposed.floats;
+        if (plan->graph.nodes[task->node].a.conv.want_dw) {
+            shared += c->forward.floats * (size_t)g->pixel_cells;
+            shared += 2 * (size_t)y->lanes * (size_t)g->pixel_cells; /* bias gradient, in doubles */
+        }
+    } else shared += (size_t)y->lanes; /* bias */
+    task->shared = shared * sizeof(float) + 256;
+}

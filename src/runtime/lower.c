@@ -1,0 +1,494 @@
+/* Lowering: each node placed as a task becomes one, with programs for what its loads compute (values placed in prologues) and what
+ * happens to its result while the tile is in cache (nodes placed in its epilogue). */
+#include "runtime/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+typedef struct lowering {
+    bnff_plan *plan;
+    const bf_graph *g;
+    int *writer;          /* per value: node that writes it (the last one), -1 */
+    int first_backward;   /* node */
+    bool **written;       /* per value: blocks of its storage that hold something already */
+    bnff_error *error;
+} lowering;
+
+/* While one program is built: which values are at hand in temporaries or in the tile. */
+typedef struct builder {
+    lowering *l;
+    bf_program *program;
+    struct { int value; bf_operand at; } known[16];
+    int known_count;
+    bool failed;
+} builder;
+
+static const bf_operand nothing = {BF_NOTHING, 0, 0};
+
+static bool add_step(builder *b, bf_step step)
+{
+    if (!bf_grow((void **)&b->program->steps, &b->program->capacity, b->program->count, sizeof *b->program->steps)) return !(b->failed = true);
+    b->program->steps[b->program->count++] = step;
+    return true;
+}
+
+static void remember(builder *b, int value, bf_operand at)
+{
+    if (b->known_count < (int)(sizeof b->known / sizeof *b->known)) {
+        b->known[b->known_count].value = value;
+        b->known[b->known_count++].at = at;
+    } else b->failed = true;
+}
+
+static const bf_operand *find_known(const builder *b, int value)
+{
+    for (int i = b->known_count; i-- > 0;)
+        if (b->known[i].value == value) return &b->known[i].at;
+    return NULL;
+}
+
+/* The node that computes `value` in a prologue, unless the value is at hand already. */
+static const bf_node *prologue_node(const builder *b, int value)
+{
+    const int w = b->l->writer[value];
+    return w >= 0 && b->l->plan->placement[w].role == BF_ROLE_PROLOGUE && !find_known(b, value) ? &b->l->g->nodes[w] : NULL;
+}
+
+static const bf_node *prologue_of_kind(const builder *b, int value, bf_op op)
+{
+    const bf_node *node = prologue_node(b, value);
+    return node && node->op == op ? node : NULL;
+}
+
+static void emit(builder *b, const bf_node *node, bf_operand dst);
+
+/* An operand that holds `value`, computing it first where it is virtual. */
+static bf_operand load(builder *b, int value)
+{
+    const bf_operand *known = find_known(b, value);
+    if (known) return *known;
+    const bf_node *node = prologue_node(b, value);
+    if (!node) return (bf_operand){BF_VALUE, value, 0};
+    const bf_operand temp = {BF_TEMP, b->program->temps++, 0};
+    emit(b, node, temp);
+    remember(b, value, temp);
+    return temp;
+}
+
+static bf_step new_step(bf_step_kind kind, bf_operand dst) { return (bf_step){.kind = kind, .dst = dst, .a = nothing, .b = nothing, .coefs = -1, .grad_coefs = -1, .sums = -1}; }
+
+/* act(a + b), with the normalise of one side folded in. */
+static void emit_join(builder *b, const bf_node *add, bf_operand dst, bf_act act)
+{
+    int first = add->in[0], second = add->in[1];
+    if (!prologue_of_kind(b, first, BF_OP_BN_APPLY) && prologue_of_kind(b, second, BF_OP_BN_APPLY)) first = add->in[1], second = add->in[0];
+    const bf_node *apply = prologue_of_kind(b, first, BF_OP_BN_APPLY);
+    bf_step step = new_step(apply ? BF_STEP_AFFINE_ADD_ACT : BF_STEP_ADD_ACT, dst);
+    step.act = act;
+    step.b = load(b, second);
+    step.a = load(b, apply ? apply->in[0] : first);
+    if (apply) step.coefs = apply->in[1];
+    add_step(b, step);
+}
+
+static void emit_act(builder *b, const bf_node *node, bf_operand dst)
+{
+    const bf_act act = {node->a.act.kind, node->a.act.slope};
+    const bf_node *apply = prologue_of_kind(b, node->in[0], BF_OP_BN_APPLY), *add = prologue_of_kind(b, node->in[0], BF_OP_ADD);
+    if (add) {
+        emit_join(b, add, dst, act);
+        return;
+    }
+    bf_step step = new_step(apply ? BF_STEP_AFFINE_ACT : BF_STEP_ACT, dst);
+    step.act = act;
+    step.a = load(b, apply ? apply->in[0] : node->in[0]);
+    if (apply) step.coefs = apply->in[1];
+    add_step(b, step);
+}
+
+static void emit_act_grad(builder *b, const bf_node *node, bf_operand dst)
+{
+    const bf_node *apply = prologue_of_kind(b, node->in[1], BF_OP_BN_APPLY);
+    bf_step step = new_step(apply ? BF_STEP_AFFINE_ACT_GRAD : BF_STEP_ACT_GRAD, dst);
+    step.act = (bf_act){node->a.act.kind, node->a.act.slope};
+    step.a = load(b, node->in[0]);
+    step.b = load(b, apply ? apply->in[0] : node->in[1]);
+    if (apply) step.coefs = apply->in[1];
+    add_step(b, step);
+}
+
+/* Steps that compute the elementwise `node` into dst. */
+static void emit(builder *b, const bf_node *node, bf_operand dst)
+{
+    bf_step step = new_step(BF_STEP_COPY, dst);
+    switch (node->op) {
+    case BF_OP_ACT: emit_act(b, node, dst); return;
+    case BF_OP_ADD: emit_join(b, node, dst, (bf_act){BNFF_IDENTITY, 0}); return;
+    case BF_OP_ACT_BWD: emit_act_grad(b, node, dst); return;
+    case BF_OP_BN_APPLY:
+        step.kind = BF_STEP_AFFINE_ACT;
+        step.coefs = node->in[1];
+        break;
+    case BF_OP_BN_SCALE:
+        step.kind = BF_STEP_SCALE;
+        step.coefs = node->in[1];
+        break;
+    case BF_OP_BN_DX:
+        step.kind = BF_STEP_BN_DX;
+        step.b = load(b, node->in[1]);
+        step.coefs = node->in[2];
+        step.grad_coefs = node->in[3];
+        break;
+    case BF_OP_GATE:
+        step.kind = BF_STEP_GATE;
+        step.gate = node->in[1];
+        b->program->by_image = true;
+        break;
+    case BF_OP_DROPOUT:
+        step.kind = BF_STEP_DROPOUT;
+        step.dropout = node->a.dropout.id;
+        step.p = node->a.dropout.p;
+        break;
+    default: break;
+    }
+    step.a = load(b, node->in[0]);
+    add_step(b, step);
+}
+
+static void emit_reduction(builder *b, const bf_node *node)
+{
+    bf_step step = new_step(node->op == BF_OP_BN_STATS ? BF_STEP_STATS : BF_STEP_BN_SUMS, nothing);
+    step.a = load(b, node->in[0]);
+    if (node->op == BF_OP_BN_REDUCE) {
+        step.b = load(b, node->in[1]);
+        step.coefs = node->in[2];
+    }
+    step.sums = node->out[0];
+    add_step(b, step);
+}
+
+/* -- tasks -- */
+
+static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
+
+/* Does anything but the epilogue of task node `anchor` read value v? */
+static bool needed_outside(const lowering *l, int v, int anchor)
+{
+    for (int i = 0; i < l->g->node_count; i++) {
+        const bf_placement *p = &l->plan->placement[i];
+        if (p->role == BF_ROLE_EPILOGUE && p->anchor == anchor) continue;
+        for (int k = 0; k < l->g->nodes[i].in_count; k++)
+            if (l->g->nodes[i].in[k] == v) return true;
+    }
+    return false;
+}
+
+/* Which blocks of `value` are written already; then all of them are. */
+static bool *claim(lowering *l, int value, bool *any)
+{
+    const bf_layout *layout = &l->plan->layouts[value];
+    bool *add = bf_calloc((size_t)layout->count, sizeof *add);
+    *any = false;
+    for (int b = 0; add && b < layout->count; b++) {
+        const bf_layout *owner = &l->plan->layouts[layout->blocks[b].owner];
+        for (int o = 0; o < owner->count; o++) {
+            if (owner->blocks[o].offset != layout->blocks[b].offset) continue;
+            *any |= add[b] = l->written[layout->blocks[b].owner][o];
+            l->written[layout->blocks[b].owner][o] = true;
+        }
+    }
+    return add;
+}
+
+/* How many nodes in the epilogue of task node `anchor` read v. */
+static int epilogue_readers(const lowering *l, int v, int anchor)
+{
+    int count = 0;
+    for (int i = anchor + 1; i < l->g->node_count; i++)
+        for (int k = 0; k < l->g->nodes[i].in_count; k++)
+            count += l->plan->placement[i].role == BF_ROLE_EPILOGUE && l->plan->placement[i].anchor == anchor && l->g->nodes[i].in[k] == v;
+    return count;
+}
+
+static bf_task *new_task(lowering *l, bf_task_kind kind, int node)
+{
+    bnff_plan *plan = l->plan;
+    if (!bf_grow((void **)&plan->tasks, &plan->task_capacity, plan->task_count, sizeof *plan->tasks)) return NULL;
+    const bf_node *n = &l->g->nodes[node];
+    bf_task *task = &plan->tasks[plan->task_count];
+    *task = (bf_task){.kind = kind, .node = node, .backward = node >= l->first_backward, .x = -1, .dy = -1, .out = -1};
+    char name[300];
+    snprintf(name, sizeof name, "%s %s", bf_op_text(n->op), n->name ? n->name : "");
+    if (!n->name) snprintf(name, sizeof name, "%s %%%d", bf_op_text(n->op), n->out_count ? n->out[0] : n->in[0]);
+    if (!(task->name = bf_strdup(name))) return NULL;
+    plan->task_count++;
+    return task;
+}
+
+/* The prologue of a tensor input: empty when the value is stored. */
+static bool lower_load(lowering *l, int value, bf_program *program)
+{
+    program->over = value;
+    builder b = {.l = l, .program = program};
+    const bf_node *node = prologue_node(&b, value);
+    if (node) emit(&b, node, (bf_operand){BF_RESULT, 0, 0});
+    return !b.failed;
+}
+
+/* The work on a task's result: nodes of the epilogue, then stores. `at` is where the result appears; `direct`: in storage already. */
+static bool lower_epilogue(builder *b, bf_task *task, int node, int result, bf_operand at, bool direct)
+{
+    lowering *l = b->l;
+    remember(b, result, at);
+    for (int i = node + 1; i < l->g->node_count; i++) {
+        if (l->plan->placement[i].role != BF_ROLE_EPILOGUE || l->plan->placement[i].anchor != node) continue;
+        const bf_node *n = &l->g->nodes[i];
+        if (is_reduction(n->op)) {
+            emit_reduction(b, n);
+            continue;
+        }
+        /* In place where nothing else wants the raw tile. */
+        const bool in_place = at.kind == BF_TILE && !needed_outside(l, n->in[0], node) && epilogue_readers(l, n->in[0], node) == 1;
+        const bf_operand dst = in_place ? at : (bf_operand){BF_TEMP, b->program->temps++, 0};
+        emit(b, n, dst);
+        remember(b, n->out[0], dst);
+        if (!needed_outside(l, n->out[0], node)) continue;
+        bf_step store = new_step(BF_STEP_COPY, (bf_operand){BF_VALUE, n->out[0], 0});
+        store.a = dst;
+        bool any;
+        bf_free(claim(l, n->out[0], &any)); /* one writer: a plain store */
+        add_step(b, store);
+    }
+    if (!direct && needed_outside(l, result, node)) {
+        bf_step store = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, result, 0});
+        store.a = at;
+        add_step(b, store);
+    }
+    return !b->failed && task;
+}
+
+static bool has_epilogue_nodes(const lowering *l, int node)
+{
+    for (int i = node + 1; i < l->g->node_count; i++)
+        if (l->plan->placement[i].role == BF_ROLE_EPILOGUE && l->plan->placement[i].anchor == node) return true;
+    return false;
+}
+
+/* A task whose result appears tile by tile: convolutions and pools. */
+static bool lower_result(lowering *l, bf_task *task, int node, int result)
+{
+    task->out = result;
+    task->epilogue.over = result;
+    if (result < 0) return true;
+    task->add_block = claim(l, result, &task->any_add);
+    if (!task->add_block) return false;
+    if (!task->any_add && !has_epilogue_nodes(l, node)) return true; /* straight to storage */
+    builder b = {.l = l, .program = &task->epilogue};
+    return lower_epilogue(&b, task, node, result, (bf_operand){BF_TILE, 0, 0}, false);
+}
+
+/* Clear blocks of `value` that nothing has written although `reader` reads them (channels no slice touches). */
+static bool clear_unwritten(lowering *l, int node, int value)
+{
+    if (l->g->values[value].kind != BF_TENSOR) return true;
+    bool any, all = true;
+    const bf_layout *layout = &l->plan->layouts[value];
+    for (int b = 0; b < layout->count; b++) {
+        const bf_layout *owner = &l->plan->layouts[layout->blocks[b].owner];
+        for (int o = 0; o < owner->count; o++)
+            if (owner->blocks[o].offset == layout->blocks[b].offset) all &= l->written[layout->blocks[b].owner][o];
+    }
+    if (all) return true;
+    bf_task *task = new_task(l, BF_TASK_SWEEP, node);
+    if (!task) return false;
+    task->out = task->epilogue.over = value;
+    task->add_block = claim(l, value, &any);
+    builder b = {.l = l, .program = &task->epilogue};
+    add_step(&b, new_step(BF_STEP_ZERO, (bf_operand){BF_VALUE, value, 0}));
+    return task->add_block && !b.failed;
+}
+
+static bool lower_sweep(lowering *l, int i)
+{
+    const bf_node *node = &l->g->nodes[i];
+    bf_task *task = new_task(l, BF_TASK_SWEEP, i);
+    if (!task) return false;
+    builder b = {.l = l, .program = &task->epilogue};
+    const int v = is_reduction(node->op) ? node->in[0] : node->out[0];
+    task->epilogue.over = v;
+    if (is_reduction(node->op)) {
+        emit_reduction(&b, node);
+        return !b.failed;
+    }
+    task->out = v;
+    if (!(task->add_block = claim(l, v, &task->any_add))) return false;
+    const bf_operand dst = task->any_add ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : (bf_operand){BF_VALUE, v, 0};
+    emit(&b, node, dst);
+    return lower_epilogue(&b, task, i, v, dst, !task->any_add);
+}
+
+/* A copy of `channels` channels from one value to another, block by block. */
+static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int to_first, int channels)
+{
+    bf_task *task = new_task(l, BF_TASK_SWEEP, i);
+    if (!task) return false;
+    const bf_layout *source = &l->plan->layouts[from], *target = &l->plan->layouts[to];
+    int source_block = 0, target_block = 0;
+    while (source->blocks[source_block].first < from_first) source_block++;
+    while (target->blocks[target_block].first < to_first) target_block++;
+    const bool whole = from_first == 0 && channels == l->g->values[from].c;
+    builder b = {.l = l, .program = &task->epilogue};
+    task->epilogue.over = whole ? from : to; /* one of the two is copied whole */
+    bf_step step = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, to, whole ? target_block : 0});
+    step.a = (bf_operand){BF_VALUE, from, whole ? 0 : source_block};
+    if (whole && l->writer[from] >= 0 && l->plan->placement[l->writer[from]].role == BF_ROLE_PROLOGUE) step.a = load(&b, from);
+    add_step(&b, step);
+    task->out = to;
+    bool *blocks = claim(l, to, &task->any_add);
+    if (!blocks) return false;
+    /* `add_block` counts from the blocks the program goes through; a concat writes a part of `to`, so the rest stays unclaimed. */
+    if (whole && (target_block || channels != l->g->values[to].c)) {
+        const int count = source->count;
+        for (int o = 0; o < target->count; o++)
+            if (o < target_block || o >= target_block + count) l->written[target->blocks[o].owner][o] = blocks[o];
+        memmove(blocks, blocks + target_block, (size_t)count * sizeof *blocks);
+    }
+    task->add_block = blocks;
+    return !b.failed;
+}
+
+static bool lower_concat(lowering *l, int i)
+{
+    const bf_node *node = &l->g->nodes[i];
+    int first = 0;
+    for (int k = 0; k < node->in_count; k++) {
+        const int channels = l->g->values[node->in[k]].c;
+        if (!lower_copy(l, i, node->in[k], 0, node->out[0], first, channels)) return false;
+        first += channels;
+    }
+    return true;
+}
+
+static bool lower_conv(lowering *l, int i)
+{
+    const bf_node *node = &l->g->nodes[i];
+    const bool backward = node->op == BF_OP_CONV_BWD;
+    const int x = node->in[backward ? 1 : 0];
+    const bool depthwise = node->a.conv.groups > 1 && node->a.conv.groups == l->g->values[x].c && node->a.conv.oc == l->g->values[x].c;
+    bf_task *task = new_task(l, backward ? (depthwise ? BF_TASK_DEPTHWISE_BWD : BF_TASK_CONV_BWD) : depthwise ? BF_TASK_DEPTHWISE : BF_TASK_CONV, i);
+    if (!task || !lower_load(l, x, &task->load[0])) return false;
+    task->x = x;
+    if (backward) {
+        task->dy = node->in[0];
+        if (!lower_load(l, task->dy, &task->load[1])) return false;
+        for (int k = 0; k < 2; k++)
+            if (node->param[k] >= 0) l->plan->param_covered[node->param[k]] = true;
+    }
+    return lower_result(l, task, i, node->out[0]);
+}
+
+static bool lower_pool(lowering *l, int i)
+{
+    const bf_node *node = &l->g->nodes[i];
+    const bool backward = node->op == BF_OP_MAXPOOL_BWD || node->op == BF_OP_AVGPOOL_BWD || node->op == BF_OP_GATE_REDUCE;
+    const bf_task_kind kind = node->op == BF_OP_GATE_REDUCE ? BF_TASK_GATE_REDUCE : backward ? BF_TASK_POOL_BWD : BF_TASK_POOL;
+    bf_task *task = new_task(l, kind, i);
+    if (!task) return false;
+    task->x = node->op == BF_OP_AVGPOOL_BWD ? -1 : node->in[backward ? 1 : 0];
+    if (task->x >= 0 && !lower_load(l, task->x, &task->load[0])) return false;
+    if (backward) {
+        task->dy = node->in[0];
+        if (!lower_load(l, task->dy, &task->load[1])) return false;
+    }
+    return lower_result(l, task, i, node->out[0]);
+}
+
+/* Tasks without tiles: images in and out, and the numbers between statistics and their use. */
+static bool lower_plain(lowering *l, int i, bf_task_kind kind)
+{
+    const bf_node *node = &l->g->nodes[i];
+    bf_task *task = new_task(l, kind, i);
+    if (!task) return false;
+    if (kind == BF_TASK_IMPORT) {
+        task->out = node->out[0];
+        return (task->add_block = claim(l, task->out, &task->any_add)) != NULL;
+    }
+    if (kind == BF_TASK_GRAD_FINALIZE) {
+        task->pixels = (double)bf_pixels(&l->g->values[l->g->nodes[l->writer[node->in[0]]].in[1]]);
+        for (int k = 0; k < 2; k++)
+            if (node->param[k] >= 0) l->plan->param_covered[node->param[k]] = true;
+    }
+    if (kind != BF_TASK_EXPORT) return true;
+    task->x = node->in[0];
+    return lower_load(l, task->x, &task->load[0]);
+}
+
+/* Two-sweep statistics: the mean first, then deviations from it (only where nothing is virtual, so x is stored). */
+static bool lower_stats(lowering *l, int i)
+{
+    if (l->g->nodes[i].a.bn.sweeps == 2) {
+        bf_task *task = new_task(l, BF_TASK_STATS_MEAN, i);
+        if (!task) return false;
+        task->x = l->g->nodes[i].in[0];
+    }
+    if (!lower_sweep(l, i)) return false;
+    const bf_program *sweep = &l->plan->tasks[l->plan->task_count - 1].epilogue;
+    sweep->steps[sweep->count - 1].pivot_given = l->g->nodes[i].a.bn.sweeps == 2;
+    return true;
+}
+
+static bool lower_node(lowering *l, int i)
+{
+    const bf_node *node = &l->g->nodes[i];
+    for (int k = 0; k < node->in_count; k++)
+        if (l->writer[node->in[k]] < 0 || l->plan->placement[l->writer[node->in[k]]].role != BF_ROLE_PROLOGUE)
+            if (!clear_unwritten(l, i, node->in[k])) return false;
+    switch (node->op) {
+    case BF_OP_INPUT:
+    case BF_OP_OUTPUT_GRAD: return lower_plain(l, i, BF_TASK_IMPORT);
+    case BF_OP_OUTPUT:
+    case BF_OP_INPUT_GRAD:  return lower_plain(l, i, BF_TASK_EXPORT);
+    case BF_OP_CONV:
+    case BF_OP_CONV_BWD:    return lower_conv(l, i);
+    case BF_OP_MAXPOOL: case BF_OP_AVGPOOL: case BF_OP_MAXPOOL_BWD: case BF_OP_AVGPOOL_BWD:
+    case BF_OP_GATE_REDUCE: return lower_pool(l, i);
+    case BF_OP_CONCAT:      return lower_concat(l, i);
+    case BF_OP_SLICE:       return lower_copy(l, i, node->in[0], node->a.slice.first, node->out[0], 0, node->a.slice.channels);
+    case BF_OP_COPY:        return lower_copy(l, i, node->in[0], node->a.slice.first, node->out[0], 0, node->a.slice.channels);
+    case BF_OP_BN_FINALIZE: return lower_plain(l, i, BF_TASK_FINALIZE);
+    case BF_OP_BN_CONST:    return lower_plain(l, i, BF_TASK_CONST);
+    case BF_OP_BN_GRAD_FINALIZE: return lower_plain(l, i, BF_TASK_GRAD_FINALIZE);
+    case BF_OP_BN_STATS:    return lower_stats(l, i);
+    default:                return lower_sweep(l, i);
+    }
+}
+
+bnff_status bf_lower(bnff_plan *plan, bnff_error *error)
+{
+    const bf_graph *g = &plan->graph;
+    lowering l = {.plan = plan, .g = g, .error = error};
+    l.writer = bf_alloc((size_t)g->value_count * sizeof *l.writer);
+    l.written = bf_calloc((size_t)g->value_count, sizeof *l.written);
+    plan->param_covered = bf_calloc((size_t)g->param_count, sizeof *plan->param_covered);
+    bool ok = l.writer && l.written && plan->param_covered;
+    for (int v = 0; ok && v < g->value_count; v++) {
+        l.writer[v] = -1;
+        ok = (l.written[v] = bf_calloc((size_t)plan->layouts[v].count, sizeof(bool))) != NULL;
+    }
+    l.first_backward = g->node_count;
+    for (int i = g->node_count; i-- > 0;)
+        if (g->nodes[i].op == BF_OP_OUTPUT_GRAD) l.first_backward = i;
+    for (int i = 0; ok && i < g->node_count; i++)
+        for (int k = 0; k < g->nodes[i].out_count; k++)
+            if (g->nodes[i].out[k] >= 0) l.writer[g->nodes[i].out[k]] = i;
+    for (int i = 0; ok && i < g->node_count; i++) {
+        if (plan->placement[i].role == BF_ROLE_TASK) ok = lower_node(&l, i);
+        if (i < l.first_backward) plan->forward_tasks = plan->task_count;
+    }
+    for (int v = 0; l.written && v < g->value_count; v++) bf_free(l.written[v]);
+    bf_free(l.writer);
+    bf_free(l.written);
+    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the tasks of the plan");
+}
