@@ -172,7 +172,10 @@ bnff_status bnff_dataset_open(const char *spec, bnff_split split, const bnff_dat
     *dataset = NULL;
     bnff_dataset_options options;
     BF_TRY(check_options(given, &options, error));
-    if (!spec || !*spec) return bf_fail(error, BNFF_E_ARG, "no data set is named");
+    if (!spec || !*spec) {
+        bf_fail(error, BNFF_E_ARG, "no data set is named");
+        return bf_hint(error, BNFF_E_ARG, "give a folder of class folders, or fashion-mnist, mnist:DIR, cifar10:DIR, synthetic");
+    }
     bnff_dataset *d = bf_calloc(1, sizeof *d);
     if (!d) return bf_dataset_no_memory(error);
     d->spec = bf_strdup(spec);
