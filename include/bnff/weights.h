@@ -58,19 +58,23 @@ BNFF_API bnff_status bnff_weights_save(const bnff_weights *weights, const char *
 typedef struct bnff_load_report {
     bool head_replaced;         /* the classifier had another number of classes and was left as initialised */
     int64_t file_classes;       /* its number of classes in the file, else 0 */
+    int64_t file_channels;      /* image channels in the file when the first convolution was adapted to another number, else 0 */
     int loaded;                 /* tensors taken */
-    char detail[4096];          /* lists of missing, unexpected and mis-shaped names, one a line, when the load fails */
+    char detail[8192];          /* when the load fails: lists of missing, unexpected and mis-shaped names, one a line,
+                                   at most 10 of each with the nearest name of the other side; else "" */
 } bnff_load_report;
 
 /**
  * Load a state dict. Names must match the graph's, after the known renamings of old files (DenseNet's "norm.1" -> "norm1");
  * num_batches_tracked may be absent. Every other missing, unexpected or mis-shaped tensor fails the load and leaves the state
  * as it was, except the head (`classifier`, from bnff_model_info; NULL: none) which is kept when only its classes differ.
- * An image input with another number of channels is adapted: 1 channel takes the sum over RGB, N repeat times 3/N.
+ * The first convolution, which reads the image, is adapted from 3 or 1 channels to another number: 1 channel takes the sum
+ * over RGB, N repeat the file's C times C/N, so that a gray image gives what it gave before.
+ * @return BNFF_OK; BNFF_E_SHAPE: the file does not fit, report->detail lists why; BNFF_E_MEMORY. report may be NULL.
  */
 BNFF_API bnff_status bnff_state_load(bnff_state *state, const bnff_weights *weights, const char *classifier,
                                      bnff_load_report *report, bnff_error *error);
-/** Add all parameters, buffers and num_batches_tracked under their state-dict names. */
+/** Add all parameters, buffers and num_batches_tracked under their state-dict names. On failure some may have been added. */
 BNFF_API bnff_status bnff_state_store(bnff_state *state, bnff_weights *weights, bnff_error *error);
 
 #ifdef __cplusplus

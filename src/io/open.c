@@ -41,19 +41,22 @@ static bnff_status read_by_signature(bnff_weights *w, bnff_error *error)
     return bf_hint(error, BNFF_E_FORMAT, "is it complete, and a file of weights?");
 }
 
-bnff_status bnff_weights_open(const char *path, bnff_weights **weights, bnff_error *error)
+bnff_status bf_weights_read(const char *path, bf_view view, bnff_weights **weights, bnff_error *error)
 {
-    bnff_weights *w;
+    bnff_weights *w = NULL;
     bnff_status status;
     bnff_error unread;
     if (!error) error = &unread; /* the readers look at what they said */
     *weights = NULL;
-    BF_TRY(bnff_weights_create(&w, error));
+    if ((status = bnff_weights_create(&w, error)) != BNFF_OK) {
+        bf_view_close(&view);
+        return status;
+    }
+    w->view = view;
     if (!(w->path = bf_strdup(path))) {
         status = bf_fail(error, BNFF_E_MEMORY, "%s: no memory to open it", path);
         goto fail;
     }
-    BF_GO(bf_view_open(path, &w->view, error));
     BF_GO(read_by_signature(w, error));
     BF_GO(bf_weights_finish(w, error));
     *weights = w;
@@ -61,4 +64,12 @@ bnff_status bnff_weights_open(const char *path, bnff_weights **weights, bnff_err
 fail:
     bnff_weights_destroy(&w);
     return status;
+}
+
+bnff_status bnff_weights_open(const char *path, bnff_weights **weights, bnff_error *error)
+{
+    bf_view view;
+    *weights = NULL;
+    BF_TRY(bf_view_open(path, &view, error));
+    return bf_weights_read(path, view, weights, error);
 }

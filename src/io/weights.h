@@ -41,6 +41,9 @@ bnff_status bf_weights_append(bnff_weights *weights, const bnff_weights_entry *e
 /* All entries are there: strip the prefixes of wrapped modules, refuse names that occur twice. */
 bnff_status bf_weights_finish(bnff_weights *weights, bnff_error *error);
 
+/* What bnff_weights_open does once it has the bytes. Takes view, also on failure; path is for messages. */
+bnff_status bf_weights_read(const char *path, bf_view view, bnff_weights **weights, bnff_error *error);
+
 /* A name that is not UTF-8 could not be written as JSON and read back. */
 bool bf_is_utf8(const char *text);
 
