@@ -4,6 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+/* Messages quote names from files: one must not break the line or steer a terminal. */
+static void make_printable(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7F) *text = '?';
+}
+
 bnff_status bf_fail(bnff_error *error, bnff_status status, const char *format, ...)
 {
     if (!error) return status;
@@ -11,6 +18,7 @@ bnff_status bf_fail(bnff_error *error, bnff_status status, const char *format, .
     va_start(args, format);
     error->status = status;
     vsnprintf(error->message, sizeof error->message, format, args);
+    make_printable(error->message);
     error->hint[0] = '\0';
     va_end(args);
     return status;
@@ -22,6 +30,7 @@ bnff_status bf_hint(bnff_error *error, bnff_status status, const char *format, .
     va_list args;
     va_start(args, format);
     vsnprintf(error->hint, sizeof error->hint, format, args);
+    make_printable(error->hint);
     va_end(args);
     return status;
 }
