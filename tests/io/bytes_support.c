@@ -150,8 +150,8 @@ void put_legacy(bf_text *file, const bf_text *pickle, const void *storage, size_
     bf_text_append(file, pickle->data, pickle->length);
     pickle_begin(file);
     bf_text_add(file, "]");
-    pickle_text(file, "0");
-    bf_text_add(file, "a.");
-    put(file, elements, 8);
+    if (elements) pickle_text(file, "0");
+    bf_text_add(file, elements ? "a." : ".");
+    if (elements) put(file, elements, 8);
     bf_text_append(file, storage, elements * item);
 }

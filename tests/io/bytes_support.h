@@ -40,7 +40,7 @@ void pickle_tensor(bf_text *text, const char *type, const char *key, int64_t ele
                    const int64_t *strides);
 /* A .pth of torch >= 1.6 whose data.pkl is `pickle` and whose storage "0" has these bytes. */
 void put_pth(zip_builder *zip, const bf_text *pickle, const void *storage, size_t size);
-/* The same before torch 1.6; `pickle` is its object, the storage's elements are `item` bytes. */
+/* The same before torch 1.6; `pickle` is its object, the storage's elements are `item` bytes; no elements: no storage. */
 void put_legacy(bf_text *file, const bf_text *pickle, const void *storage, size_t elements, size_t item);
 
 #endif
