@@ -12,9 +12,23 @@ enum { SIGNATURE = 8, CHUNK_FRAME = 12 /* length, type, checksum */ };
 /* No deflate stream is longer than this many times its bytes. */
 #define DEFLATE_RATIO 1032
 
+/* Did memory run out since this thread began to decode? libspng gives its allocator no context to keep it in, and reports a failure
+ * inside zlib as damaged data. */
+static _Thread_local bool out_of_memory;
+
+static void *noted(void *memory)
+{
+    if (!memory) out_of_memory = true;
+    return memory;
+}
+
+static void *allocate(size_t bytes) { return noted(bf_alloc(bytes)); }
+static void *allocate_zeroed(size_t count, size_t bytes) { return noted(bf_calloc(count, bytes)); }
+static void *reallocate(void *memory, size_t bytes) { return noted(bf_realloc(memory, bytes, 1)); }
+
 static bnff_status refuse(const char *name, int code, bnff_error *error)
 {
-    if (code == SPNG_EMEM) return bf_fail(error, BNFF_E_MEMORY, "%s: no memory to decode it", name);
+    if (code == SPNG_EMEM || out_of_memory) return bf_fail(error, BNFF_E_MEMORY, "%s: no memory to decode it", name);
     return bf_fail(error, BNFF_E_FORMAT, "%s: damaged PNG: %s", name, spng_strerror(code));
 }
 
@@ -36,8 +50,6 @@ static bnff_status decode(spng_ctx *png, size_t size, const char *name, bnff_ima
     code = spng_decode_chunks(png); /* the checksum of the last IDAT is compared when the next chunk is read */
     return code && code != SPNG_IO_EOF ? refuse(name, code, error) : BNFF_OK; /* IEND may be missing */
 }
-
-static void *reallocate(void *memory, size_t bytes) { return bf_realloc(memory, bytes, 1); }
 
 /* The file as libspng gets to read it: without its ancillary chunks, which change nothing here and may be bombs. */
 typedef struct source {
@@ -77,7 +89,8 @@ bnff_status bf_decode_png(const uint8_t *bytes, size_t size, const char *name, b
         bf_fail(error, BNFF_E_FORMAT, "%s: Apple's CgBI variant of PNG, which other programs cannot read", name);
         return bf_hint(error, BNFF_E_FORMAT, "convert it to PNG with `sips` or `pngcrush -revert-iphone-optimizations`");
     }
-    struct spng_alloc alloc = {bf_alloc, reallocate, bf_calloc, bf_free};
+    struct spng_alloc alloc = {allocate, reallocate, allocate_zeroed, bf_free};
+    out_of_memory = false;
     source from = {bytes, bytes + SIGNATURE, bytes + size};
     spng_ctx *png = spng_ctx_new2(&alloc, 0);
     if (!png) return refuse(name, SPNG_EMEM, error);
