@@ -75,6 +75,9 @@ typedef struct bnff_trainer bnff_trainer;
  * @return any status; BNFF_E_MEMORY when the plan needs more than there is: the hint names the batch that fits.
  */
 BNFF_API bnff_status bnff_trainer_create(bnff_context *context, const bnff_train_options *options, bnff_trainer **trainer, bnff_error *error);
+/** What bnff_trainer_create would set up, in words: model, data, recipe, plan, memory, and the least time it can take. Fails as that does,
+ *  and writes nothing. The caller frees *text with bnff_free. */
+BNFF_API bnff_status bnff_trainer_describe(bnff_context *context, const bnff_train_options *options, char **text, bnff_error *error);
 /** Continue the run in a folder, bit-exactly: everything comes from its args.json and newest checkpoint. */
 BNFF_API bnff_status bnff_trainer_resume(bnff_context *context, const char *run_dir, const bnff_train_options *overrides,
                                          bnff_trainer **trainer, bnff_error *error);

@@ -137,6 +137,39 @@ static int train(bnff_trainer *trainer, const train_arguments *args)
     return args->json ? print_json(&shown, run_dir, "done") : EXIT_DONE;
 }
 
+/* --dry-run: everything but the training. */
+static int describe(bnff_context *context, const train_arguments *args)
+{
+    bnff_error error;
+    char *text = NULL;
+    if (bnff_trainer_describe(context, &args->train, &text, &error)) return cli_fail(&error);
+    if (args->json) {
+        const int code = cli_json_print(json_pack("{s:s, s:o}", "status", "dry run", "text", cli_json_string(text)));
+        bnff_free(text);
+        return code;
+    }
+    puts(text);
+    bnff_free(text);
+    return EXIT_DONE;
+}
+
+/* Train, resume, or show what would be trained, with arguments that are in order. */
+static int start(bnff_context *context, train_arguments *args)
+{
+    bnff_error error;
+    bnff_trainer *trainer = NULL;
+    if (resolve_max_bad(args, &error)) return cli_fail(&error);
+    if (args->dry_run) return describe(context, args);
+    char *run_dir = NULL;
+    if (args->resume && !(run_dir = run_to_resume(args))) return EXIT_FAILED;
+    const bnff_status status = run_dir ? bnff_trainer_resume(context, run_dir, &args->train, &trainer, &error)
+                                       : bnff_trainer_create(context, &args->train, &trainer, &error);
+    const int code = status ? cli_fail(&error) : train(trainer, args);
+    bnff_trainer_destroy(&trainer);
+    free(run_dir);
+    return code;
+}
+
 static int run(const cli_command *self, int argc, char **argv)
 {
     train_arguments args = {.max_bad_percent = -1};
@@ -147,22 +180,15 @@ static int run(const cli_command *self, int argc, char **argv)
     if (args.synthetic && !args.train.data) args.train.data = "synthetic";
     if ((code = cli_expect(self, &words, 0, args.train.data ? 0 : 1)) >= 0) return code;
     if (words.count) args.train.data = words.items[0];
+    if (args.dry_run && args.resume) return cli_usage_error(self, "--dry-run shows a new training, --resume goes on with an old one");
     if (!args.train.data && !args.resume) return cli_usage_error(self, "no data named: a folder of class folders, fashion-mnist or cifar10:DIR");
 
-    char *run_dir = NULL;
-    if (args.resume && !(run_dir = run_to_resume(&args))) return EXIT_FAILED;
     catch_signals();
     bnff_error error;
     bnff_context *context = NULL;
-    bnff_trainer *trainer = NULL;
-    bnff_status status = cli_context(args.threads, &context, &error);
-    if (status == BNFF_OK) status = resolve_max_bad(&args, &error);
-    if (status == BNFF_OK)
-        status = run_dir ? bnff_trainer_resume(context, run_dir, &args.train, &trainer, &error) : bnff_trainer_create(context, &args.train, &trainer, &error);
-    code = status == BNFF_OK ? train(trainer, &args) : cli_fail(&error);
-    bnff_trainer_destroy(&trainer);
+    if (cli_context(args.threads, &context, &error)) return cli_fail(&error);
+    code = start(context, &args);
     bnff_context_destroy(&context);
-    free(run_dir);
     return code;
 }
 

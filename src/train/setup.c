@@ -252,6 +252,7 @@ static bnff_status absolute_data(bf_config *config, bnff_error *error)
 static bnff_status start_new(bnff_trainer *t, const bnff_weights *weights, const bf_card *card, bnff_error *error)
 {
     BF_TRY(bf_trainer_prepare(t, weights, card, error));
+    if (t->describing) return BNFF_OK;
     BF_TRY(absolute_data(&t->config, error));
     const bnff_train_options *o = &t->config.options;
     BF_TRY(bf_run_folder_create(o->output_dir, o->name, o->exist_ok, &t->folder, error));
@@ -297,6 +298,18 @@ bnff_status bnff_trainer_create(bnff_context *context, const bnff_train_options 
     const bnff_status status = create_with_weights(t, options, error);
     if (status != BNFF_OK) bnff_trainer_destroy(&t);
     *trainer = t;
+    return status;
+}
+
+bnff_status bnff_trainer_describe(bnff_context *context, const bnff_train_options *options, char **text, bnff_error *error)
+{
+    *text = NULL;
+    bnff_trainer *t = bf_trainer_allocate(context);
+    if (!t) return bf_fail(error, BNFF_E_MEMORY, "no memory for a trainer");
+    t->describing = true;
+    bnff_status status = create_with_weights(t, options, error);
+    if (status == BNFF_OK && !(*text = bf_start_text(t))) status = bf_fail(error, BNFF_E_MEMORY, "no memory for the description");
+    bnff_trainer_destroy(&t);
     return status;
 }
 

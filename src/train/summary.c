@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <bnff/machine.h>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -25,6 +26,17 @@ static void add_grouped(bf_text *text, int64_t number)
     }
 }
 
+static void add_duration(bf_text *text, double seconds);
+
+/* What the arithmetic alone takes at the machine's multiply-add peak: a bound, since how near a network comes is not known beforehand. */
+static void add_least_time(bf_text *text, const bnff_trainer *t, double batch_flops)
+{
+    const double peak = bnff_measure_fma(t->context, 0.05), step_s = batch_flops * t->config.options.grad_accum_steps / peak;
+    bf_text_add(text, "time     at least %.3g s a step and ", step_s);
+    add_duration(text, step_s * (double)bf_trainer_last_step(t));
+    bf_text_add(text, " in all, at this machine's %.0f GFLOP/s\n", 1e-9 * peak);
+}
+
 static void add_plan(bf_text *text, const bnff_trainer *t)
 {
     const bnff_train_options *o = &t->config.options;
@@ -35,6 +47,7 @@ static void add_plan(bf_text *text, const bnff_trainer *t)
     bnff_plan_describe(plan, &info);
     bf_text_add(text, "plan     level %s, %d of %d batch normalizations fused, %.2f GFLOP an image and step\n", o->level, info.batchnorms_fused, info.batchnorms,
                 (info.forward_flops + info.backward_flops) / info.batch / 1e9);
+    if (t->describing) add_least_time(text, t, info.forward_flops + info.backward_flops);
 }
 
 char *bf_start_text(const bnff_trainer *t)
@@ -55,7 +68,8 @@ char *bf_start_text(const bnff_trainer *t)
     add_plan(&text, t);
     bf_text_add(&text, "memory   %s planned", bf_bytes_text(t->need.total, need));
     if (t->memory_free) bf_text_add(&text, ", %s free", bf_bytes_text(t->memory_free, available));
-    bf_text_add(&text, "\nrun      %s\n", t->folder);
+    bf_text_add(&text, "\n");
+    if (t->folder) bf_text_add(&text, "run      %s\n", t->folder);
     if (t->notes.data) bf_text_append(&text, t->notes.data, t->notes.length);
     if (text.length && !text.failed) text.data[--text.length] = '\0'; /* the last newline */
     return bf_text_take(&text);

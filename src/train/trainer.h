@@ -56,6 +56,8 @@ struct bnff_trainer {
     bf_epoch_record *history;
     int history_count, history_capacity;
 
+    bool describing;            /* nothing is to be written */
+
     /* While running. */
     bool running;
     bf_event_fn on_event;
