@@ -1,0 +1,183 @@
+/* Plans: golden placements, memory that never overlaps, work that is divided evenly, options that are refused. */
+#include <bnff/bnff.h>
+
+#include "runtime/plan.h"
+#include "support.h"
+
+/* A plan made for a machine of stated caches and `cells` cells, so that it is the same everywhere. */
+static bnff_plan *plan_for(const char *model, int batch, int size, const char *level, int cells, bnff_mode mode)
+{
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_graph *g;
+    bnff_plan *plan;
+    assert_int_equal(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 1, .max_isa = "plain"}, &context, &e), BNFF_OK);
+    context->target = (bf_target){.isa = "plain", .vector = 4, .cells = cells, .l1 = 32 << 10, .l2 = 512 << 10, .l3 = 16 << 20};
+    assert_int_equal(bnff_graph_create(&g, &e), BNFF_OK);
+    if (bnff_model_build(g, model, &(bnff_model_options){.classes = 10}, &e) != BNFF_OK) fail_msg("%s", e.message);
+    const bnff_plan_options options = {.size = sizeof options, .batch = batch, .height = size, .width = size, .mode = mode, .level = level, .cells = cells};
+    if (bnff_plan_create(context, g, &options, &plan, &e) != BNFF_OK) fail_msg("%s", e.message);
+    bnff_graph_destroy(&g);
+    return plan;
+}
+
+static void free_plan(bnff_plan *plan)
+{
+    bnff_context *context = plan->context;
+    bnff_plan_destroy(&plan);
+    bnff_context_destroy(&context);
+}
+
+/* -- placements as text, compared with tests/golden/plan_LEVEL.txt (BNFF_UPDATE_GOLDEN=1 writes them) -- */
+
+static void placements_are_golden(void **state)
+{
+    (void)state;
+    for (int l = 0; bnff_level_name(l); l++) {
+        const char *level = bnff_level_name(l);
+        test_case("level %s", level);
+        bnff_plan *plan = plan_for("densenet-bc-16-4", 2, 12, level, 2, BNFF_TRAIN);
+        char *text = NULL, name[64];
+        assert_int_equal(bnff_plan_print(plan, false, &text, NULL), BNFF_OK);
+        snprintf(name, sizeof name, "plan_%s.txt", level);
+        const char *path = golden_path(name);
+        if (getenv("BNFF_UPDATE_GOLDEN")) {
+            FILE *file = fopen(path, "w");
+            assert_non_null(file);
+            fputs(text, file);
+            fclose(file);
+        }
+        static char golden[1 << 17];
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        golden[fread(golden, 1, sizeof golden - 1, file)] = '\0';
+        fclose(file);
+        assert_string_equal(text, golden);
+        bnff_free(text);
+        free_plan(plan);
+    }
+}
+
+/* -- memory -- */
+
+typedef struct extent {
+    size_t at, bytes;
+    int first, last;
+} extent;
+
+static int gather_extents(const bnff_plan *plan, extent *out, int limit)
+{
+    int count = 0;
+    for (int v = 0; v < plan->graph.value_count; v++) {
+        const bf_layout *layout = &plan->layouts[v];
+        if (!layout->stored || plan->graph.values[v].kind != BF_TENSOR) continue;
+        assert_true(count < limit);
+        out[count++] = (extent){layout->arena, layout->floats * sizeof(float), layout->first_task, layout->last_task};
+    }
+    for (int t = 0; t < plan->task_count; t++) {
+        if (!plan->tasks[t].shared) continue;
+        assert_true(count < limit);
+        out[count++] = (extent){plan->tasks[t].shared_arena, plan->tasks[t].shared, t, t};
+    }
+    return count;
+}
+
+static void live_values_never_overlap(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"densenet-bc-22-12", "resnet18", "mobilenet_v2", "vgg11_bn"};
+    static extent extents[8192];
+    FOR_EACH(model, models)
+        for (int l = 0; bnff_level_name(l); l++) {
+            test_case("%s %s", model, bnff_level_name(l));
+            bnff_plan *plan = plan_for(model, 3, 33, bnff_level_name(l), 3, BNFF_TRAIN);
+            const int count = gather_extents(plan, extents, (int)COUNT_OF(extents));
+            for (int i = 0; i < count; i++) {
+                assert_true(extents[i].at % 64 == 0 && extents[i].at + extents[i].bytes <= plan->values_bytes);
+                for (int k = 0; k < i; k++) {
+                    const bool together = extents[i].first <= extents[k].last && extents[k].first <= extents[i].last;
+                    const bool overlap = extents[i].at < extents[k].at + extents[k].bytes && extents[k].at < extents[i].at + extents[i].bytes;
+                    assert_false(together && overlap);
+                }
+            }
+            assert_int_equal(plan->arena_bytes, plan->scratch_at + plan->scratch_bytes * (size_t)plan->cells);
+            free_plan(plan);
+        }
+}
+
+/* No block straddles the border of a concat part, and views lie inside their owners. */
+static void blocks_respect_borders(void **state)
+{
+    (void)state;
+    bnff_plan *plan = plan_for("densenet-bc-22-12", 2, 28, "icf", 2, BNFF_TRAIN);
+    for (int v = 0; v < plan->graph.value_count; v++) {
+        const bf_value *value = &plan->graph.values[v];
+        const bf_layout *layout = &plan->layouts[v];
+        int channel = 0;
+        for (int b = 0; b < layout->count; b++) {
+            const bf_block *block = &layout->blocks[b];
+            assert_int_equal(block->first, channel);
+            assert_in_range(block->channels, 1, BF_BLOCK);
+            channel += block->channels;
+            if (value->kind == BF_TENSOR) assert_true(block->offset + bf_pixels(value) * (size_t)block->ld <= plan->layouts[block->owner].floats);
+            for (int p = 0, first = 0; p < value->part_count; first += value->parts[p++].channels)
+                assert_true(block->first >= first + value->parts[p].channels || block->first + block->channels <= first || (block->first >= first && block->first + block->channels <= first + value->parts[p].channels));
+        }
+        assert_int_equal(channel, value->c);
+    }
+    free_plan(plan);
+}
+
+/* Restructuring needs less memory than running layer by layer, and a DenseNet's memory grows linearly with its depth. */
+static void restructured_plans_are_smaller(void **state)
+{
+    (void)state;
+    bnff_plan *layerwise = plan_for("densenet-bc-40-12", 16, 32, "layerwise", 2, BNFF_TRAIN), *icf = plan_for("densenet-bc-40-12", 16, 32, "icf", 2, BNFF_TRAIN);
+    bnff_plan *deep = plan_for("densenet-bc-76-12", 16, 32, "icf", 2, BNFF_TRAIN);
+    assert_true(2 * icf->values_bytes < layerwise->values_bytes);
+    assert_true((double)deep->values_bytes < 3.0 * (double)icf->values_bytes);
+    free_plan(layerwise);
+    free_plan(icf);
+    free_plan(deep);
+}
+
+/* -- refusals -- */
+
+static void options_are_checked(void **state)
+{
+    (void)state;
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_graph *g;
+    assert_int_equal(bnff_context_create(NULL, &context, &e), BNFF_OK);
+    assert_int_equal(bnff_graph_create(&g, &e), BNFF_OK);
+    bnff_value x = bnff_relu(g, bnff_batchnorm(g, "bn", bnff_conv2d(g, "conv", bnff_input(g, "x", 3), &(bnff_conv_options){.out_channels = 8, .kernel = {5}}), NULL));
+    bnff_output(g, bnff_linear(g, "fc", bnff_global_avgpool(g, x), 4, true));
+#define PLAN(...) ({ bnff_plan *p; const bnff_plan_options o = {.size = sizeof o, .batch = 2, .height = 8, .width = 8, .mode = BNFF_TRAIN, __VA_ARGS__}; \
+                     const bnff_status s = bnff_plan_create(context, g, &o, &p, &e); assert_true((p != NULL) == (s == BNFF_OK)); bnff_plan_destroy(&p); s; })
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Woverride-init"
+    assert_int_equal(PLAN(.cells = 1), BNFF_OK);
+    assert_int_equal(PLAN(.batch = 0), BNFF_E_ARG);
+    assert_int_equal(PLAN(.height = -3), BNFF_E_ARG);
+    assert_int_equal(PLAN(.cells = -1), BNFF_E_ARG);
+    assert_int_equal(PLAN(.algorithm = "magic"), BNFF_E_ARG);
+    assert_int_equal(PLAN(.level = "icff"), BNFF_E_ARG);
+    assert_non_null(strstr(e.hint, "icf"));
+    assert_int_equal(PLAN(.height = 4), BNFF_E_SHAPE);
+    assert_non_null(strstr(e.message, "conv"));
+    assert_int_equal(PLAN(.batch = 1, .height = 5, .width = 5), BNFF_E_SHAPE);
+    assert_non_null(strstr(e.message, "bn"));
+    assert_int_equal(PLAN(.batch = 1, .height = 5, .width = 5, .mode = BNFF_EVALUATE), BNFF_OK);
+    assert_int_equal(PLAN(.batch = 1 << 20, .height = 1 << 15, .width = 1 << 15), BNFF_E_MEMORY);
+#pragma GCC diagnostic pop
+    bnff_graph_destroy(&g);
+    bnff_context_destroy(&context);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {test(placements_are_golden), test(live_values_never_overlap), test(blocks_respect_borders),
+                                              test(restructured_plans_are_smaller), test(options_are_checked)};
+    return run_all(tests);
+}
