@@ -173,9 +173,20 @@ static void emit_reduction(builder *b, const bf_node *node)
 
 static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
 
-/* Does anything but the epilogue of task node `anchor` read value v? */
+/* Is v a view, or a part of one? */
+static bool in_view(const bf_graph *g, int v)
+{
+    if (g->values[v].parts) return true;
+    for (int u = 0; u < g->value_count; u++)
+        for (int k = 0; k < g->values[u].part_count; k++)
+            if (g->values[u].parts[k].value == v) return true;
+    return false;
+}
+
+/* Does anything but the epilogue of task node `anchor` read value v? What is in a view may be read under another name. */
 static bool needed_outside(const lowering *l, int v, int anchor)
 {
+    if (in_view(l->g, v)) return true;
     for (int i = 0; i < l->g->node_count; i++) {
         const bf_placement *p = &l->plan->placement[i];
         if (p->role == BF_ROLE_EPILOGUE && p->anchor == anchor) continue;
