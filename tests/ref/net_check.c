@@ -77,14 +77,14 @@ static void new_memory(net *n, const net_way *way, memory *m)
 static void compare(const bnff_tensor *got, const ref_tensor *want, const char *what)
 {
     for (size_t i = 0; i < ref_count(want); i++)
-        support_close(*element(got, want, i), want->v[i], want->e[i], what, (ptrdiff_t)i, __FILE__, __LINE__);
+        support_close(*element(got, want, i), want->v[i], REF_SIGMAS * want->e[i], what, (ptrdiff_t)i, __FILE__, __LINE__);
 }
 
 static void compare_param(const float *got, const ref_tensor *want, double offset, const char *what)
 {
     for (size_t i = 0; i < ref_count(want); i++) {
-        const double sum = want->v[i] + offset, bound = want->e[i] + (offset != 0 ? 2 * REF_U * (fabs(sum) + want->e[i]) : 0);
-        support_close(got[i], sum, bound, what, (ptrdiff_t)i, __FILE__, __LINE__);
+        const double sum = want->v[i] + offset, e = hypot(want->e[i], offset != 0 ? REF_U * sum : 0);
+        support_close(got[i], sum, REF_SIGMAS * e, what, (ptrdiff_t)i, __FILE__, __LINE__);
     }
 }
 

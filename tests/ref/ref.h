@@ -1,9 +1,10 @@
 /* The operators as plain float64 loops that read as docs/math.md, with a running error analysis beside them.
  *
- * Every reference value has a bound e: how far a correct float32 program may be from v. Inputs have e = 0; each operator adds the
- * rounding of its own sums and products, in any order of summation, and passes the error of its operands on. So the tests compare
- * with bounds that are derived, not tuned. Where a decision (the mask of a ReLU, an argmax) is closer than the error of what it
- * decides on, both outcomes are inside the bound.
+ * Every reference value has an e: the standard deviation of what a float32 program that sums in any order may be off from v, to first
+ * order. Inputs have e = 0; each operator passes the errors of its operands on and adds the rounding of its own sums and products,
+ * independent errors in quadrature (Higham & Mary 2019: errors of n operations grow as sqrt(n)). Worst-case bounds would grow fifty-fold a layer
+ * and hide every mistake behind a few layers. Comparisons allow REF_SIGMAS of it. So tolerances are derived, not tuned. Where a decision (the mask of a
+ * ReLU, an argmax) is closer than the error of what it decides on, both outcomes are allowed.
  */
 #ifndef BNFF_TESTS_REF_H
 #define BNFF_TESTS_REF_H
@@ -13,8 +14,8 @@
 
 #include <bnff/graph.h>
 
-/* Unit roundoff of float32. */
-#define REF_U (FLT_EPSILON / 2)
+#define REF_U (FLT_EPSILON / 2) /* unit roundoff of float32 */
+#define REF_SIGMAS 8.0          /* standard deviations allowed: errors within a channel are not wholly independent */
 
 /* An N x H x W x C array, channels last. Parameters are stored in their own order with n, h, w, c as their shape. */
 typedef struct ref_tensor {
@@ -30,7 +31,7 @@ static inline size_t ref_at(const ref_tensor *t, int n, int h, int w, int c)
 {
     return (((size_t)n * (size_t)t->h + (size_t)h) * (size_t)t->w + (size_t)w) * (size_t)t->c + (size_t)c;
 }
-/* t += v with bound e, at one element: a float addition. */
+/* t += v, v being off by e, at one element: a float addition. */
 void ref_accumulate(ref_tensor *t, size_t at, double v, double e);
 
 /* Forward functions fill y, whose shape the caller gave; backward ones add to the gradients, any of which may be NULL. */

@@ -4,9 +4,6 @@
 
 #include "ref.h"
 
-/* Float sums are at most this long (docs/math.md 3: tiles, then doubles). */
-enum { SUM_TERMS = 256 };
-
 static double *zeros(int n) { return calloc((size_t)n, sizeof(double)); }
 
 void ref_bn_free(ref_bn_stats *stats)
@@ -15,9 +12,11 @@ void ref_bn_free(ref_bn_stats *stats)
     *stats = (ref_bn_stats){0};
 }
 
-/* Statistics of one channel: mean, biased variance, their errors, and the largest |x - mean|. The float32 program sums x - p for a
- * pivot p among the channel's values or near the mean, so |x - p| <= 2 deviation:
- *     e_mean <= K u 2D + mean(e_x)      e_var <= K u 4D^2 + 4D mean(e_x),      K = min(M, SUM_TERMS) + 6 */
+static double square(double x) { return x * x; }
+
+/* Statistics of one channel: mean, biased variance, their errors, and the largest |x - mean|. The float32 program sums x - p for a pivot p
+ * among the channel's values or near the mean, so |x - p| <= 2 deviation, in short float sums that it merges in double. Errors of x within
+ * a channel may all have one cause: they are passed on as if they were equal. */
 typedef struct channel { double mean, e_mean, var, e_var, deviation; } channel;
 
 static channel statistics(const ref_tensor *x, int c)
@@ -25,15 +24,14 @@ static channel statistics(const ref_tensor *x, int c)
     channel s = {0};
     const size_t count = ref_count(x), step = (size_t)x->c, m = count / step;
     double e = 0;
-    for (size_t i = (size_t)c; i < count; i += step) s.mean += x->v[i] / (double)m, e += x->e[i] / (double)m;
+    for (size_t i = (size_t)c; i < count; i += step) s.mean += x->v[i] / (double)m, e += square(x->e[i]) / (double)m;
     for (size_t i = (size_t)c; i < count; i += step) {
         const double d = x->v[i] - s.mean;
         s.var += d * d / (double)m;
-        s.deviation = fmax(s.deviation, fabs(d) + x->e[i]);
+        s.deviation = fmax(s.deviation, fabs(d));
     }
-    const double k = (double)(m < SUM_TERMS ? m : SUM_TERMS) + 6, D = s.deviation;
-    s.e_mean = e + 2 * k * REF_U * D;
-    s.e_var = 4 * D * e + 4 * k * REF_U * D * D;
+    s.e_mean = hypot(sqrt(e), 2 * REF_U * 2 * s.deviation);
+    s.e_var = hypot(2 * sqrt(s.var * e), 2 * REF_U * square(2 * s.deviation)) + e;
     return s;
 }
 
@@ -42,7 +40,7 @@ static void move(ref_tensor *running, int c, double batch, double e, double mome
 {
     const double old = running->v[c];
     running->v[c] += momentum * (batch - old);
-    running->e[c] += momentum * (e + 4 * REF_U * (fabs(batch) + fabs(old))) + REF_U * fabs(old);
+    running->e[c] = hypot(running->e[c], hypot(momentum * e, REF_U * (fabs(old) + 2 * momentum * fabs(batch - old))));
 }
 
 void ref_bn(const ref_tensor *x, const ref_tensor *gamma, const ref_tensor *beta, ref_tensor *running_mean, ref_tensor *running_var,
@@ -60,15 +58,14 @@ void ref_bn(const ref_tensor *x, const ref_tensor *gamma, const ref_tensor *beta
             const double largest = s.deviation + fabs(s.mean - running_mean->v[c]);
             s = (channel){running_mean->v[c], running_mean->e[c], running_var->v[c], running_var->e[c], largest};
         }
-        const double r = 1 / sqrt(s.var + eps), low = fmax(s.var - s.e_var, 0) + eps;
-        const double e_r = 1 / sqrt(low) - r + 4 * REF_U * r; /* e_var may exceed var: no derivative there */
+        const double r = 1 / sqrt(s.var + eps), e_r = r * hypot(s.e_var / (s.var + eps) / 2, 2 * REF_U);
         stats->mean[c] = s.mean, stats->e_mean[c] = s.e_mean, stats->r[c] = r, stats->e_r[c] = e_r, stats->deviation[c] = s.deviation;
         const double g = gamma ? gamma->v[c] : 1, b = beta ? beta->v[c] : 0;
         for (size_t i = (size_t)c; i < count; i += step) {
             const double d = x->v[i] - s.mean;
             y->v[i] = g * d * r + b;
-            y->e[i] = fabs(g) * ((r + e_r) * (x->e[i] + s.e_mean) + fabs(d) * e_r) + 6 * REF_U * (fabs(g) * r * (fabs(d) + s.deviation) + fabs(b));
-            if (!batch) y->e[i] += 6 * REF_U * fabs(g) * r * fabs(s.mean); /* y = s x + t, t = b - s mean: no pivot at hand */
+            const double rounding = 2 * REF_U * (fabs(g) * r * (fabs(d) + s.deviation + (batch ? 0 : fabs(s.mean))) + fabs(b)); /* frozen: no pivot */
+            y->e[i] = sqrt(square(g) * (square(r) * (square(x->e[i]) + square(s.e_mean)) + square(d * e_r)) + square(rounding));
         }
     }
 }
@@ -77,33 +74,31 @@ void ref_bn(const ref_tensor *x, const ref_tensor *gamma, const ref_tensor *beta
 void ref_bn_backward(const ref_tensor *x, const ref_tensor *gamma, const ref_bn_stats *stats, bool batch, const ref_tensor *dy,
                      ref_tensor *dx, ref_tensor *dgamma, ref_tensor *dbeta)
 {
-    const size_t count = ref_count(x), step = (size_t)x->c, m = count / step;
-    const double k = (double)(m < SUM_TERMS ? m : SUM_TERMS) + 8, M = (double)m;
+    const size_t count = ref_count(x), step = (size_t)x->c;
+    const double M = (double)(count / step);
     for (int c = 0; c < x->c; c++) {
-        const double mean = stats->mean[c], e_mean = stats->e_mean[c], r = stats->r[c], e_r = stats->e_r[c], D = stats->deviation[c];
-        double db = 0, e_db = 0, dg = 0, e_dg = 0;
+        const double mean = stats->mean[c], r = stats->r[c], e_r = stats->e_r[c], D = stats->deviation[c], away = D + (batch ? 0 : fabs(mean));
+        double db = 0, e_db = 0, dg = 0, e_dg = 0, size_db = 0, size_dg = 0;
         for (size_t i = (size_t)c; i < count; i += step) {
-            const double d = fabs(x->v[i] - mean), xhat = (x->v[i] - mean) * r, g = fabs(dy->v[i]) + dy->e[i];
-            const double e_xhat = (r + e_r) * (x->e[i] + e_mean) + d * e_r + 4 * REF_U * r * (d + D) + (batch ? 0 : 4 * REF_U * r * fabs(mean));
-            db += dy->v[i];
-            e_db += dy->e[i] + k * REF_U * g;
-            dg += dy->v[i] * xhat;
-            e_dg += fabs(xhat) * dy->e[i] + g * e_xhat + k * REF_U * g * r * 2 * D;
+            const double d = x->v[i] - mean, g = dy->v[i];
+            const double e_xhat = sqrt(square(r) * (square(x->e[i]) + square(stats->e_mean[c])) + square(d * e_r) + square(2 * REF_U * r * (fabs(d) + away)));
+            db += g, size_db += g * g, e_db += square(dy->e[i]);
+            dg += g * d * r, size_dg += square(g * r * away), e_dg += square(d * r * dy->e[i]) + square(g * e_xhat);
         }
+        e_db = sqrt(e_db + square(REF_U) * M * (size_db + db * db / 3));
+        e_dg = sqrt(e_dg + square(REF_U) * M * (size_dg + dg * dg / 3));
         if (dbeta) ref_accumulate(dbeta, (size_t)c, db, e_db);
         if (dgamma) ref_accumulate(dgamma, (size_t)c, dg, e_dg);
         if (!dx) continue;
-        const double s = (gamma ? fabs(gamma->v[c]) : 1) * r, sign = gamma && gamma->v[c] < 0 ? -1 : 1, relative = e_r / r + 4 * REF_U;
+        const double s = (gamma ? gamma->v[c] : 1) * r, relative = hypot(e_r / r, 2 * REF_U);
         for (size_t i = (size_t)c; i < count; i += step) {
-            if (!batch) {
-                ref_accumulate(dx, i, sign * s * dy->v[i], s * (dy->e[i] + relative * fabs(dy->v[i])));
-                continue;
-            }
-            const double d = fabs(x->v[i] - mean), xhat = (x->v[i] - mean) * r, e_xhat = (r + e_r) * (x->e[i] + e_mean) + d * e_r;
-            const double value = dy->v[i] - db / M - xhat * dg / M;
-            const double size = fabs(dy->v[i]) + fabs(db) / M + r * (d + D) * fabs(dg) / M; /* of the terms as the pivoted form has them */
-            const double e = dy->e[i] + e_db / M + fabs(xhat) * e_dg / M + e_xhat * (fabs(dg) + e_dg) / M + 6 * REF_U * size;
-            ref_accumulate(dx, i, sign * s * value, s * (e + relative * size));
+            const double d = x->v[i] - mean, g = dy->v[i], e_xhat2 = square(r) * (square(x->e[i]) + square(stats->e_mean[c])) + square(d * e_r);
+            const double value = batch ? g - db / M - d * r * dg / M : g;
+            /* of the terms as the pivoted form has them */
+            const double size = fabs(g) + (batch ? fabs(db) / M + r * (fabs(d) + D) * fabs(dg) / M : 0);
+            double e = square(dy->e[i]) + square(relative * value) + square(2 * REF_U * size);
+            if (batch) e += square(e_db / M) + square(d * r * e_dg / M) + e_xhat2 * square(dg / M);
+            ref_accumulate(dx, i, s * value, fabs(s) * sqrt(e));
         }
     }
 }

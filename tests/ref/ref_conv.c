@@ -3,19 +3,25 @@
 
 #include "ref.h"
 
-/* A sum of products in double, and beside it what a float32 sum in any order may be off:
- *     |error| <= (terms + 2) u sum |a b|  +  sum (|a| e_b + |b| e_a + e_a e_b) */
-typedef struct dot { double sum, size, passed; int terms; } dot;
+/* A sum of n products p = a b in double, and beside it what a float32 sum may be off. Partial sums wander as sqrt(k) rms(p) around the
+ * line to the total, each addition rounds one of them:
+ *     e^2 = sum (a^2 e_b^2 + b^2 e_a^2)  +  u^2 n (sum p^2 + (sum p)^2 / 3)  +  u^2 (sum p)^2 */
+typedef struct dot { double sum, squares, passed; int terms; } dot;
 
 static void add_product(dot *d, double a, double ea, double b, double eb)
 {
-    d->sum += a * b;
-    d->size += fabs(a * b);
-    d->passed += fabs(a) * eb + fabs(b) * ea + ea * eb;
+    const double p = a * b;
+    d->sum += p;
+    d->squares += p * p;
+    d->passed += a * a * eb * eb + b * b * ea * ea;
     d->terms++;
 }
 
-static double dot_error(const dot *d) { return d->passed + (d->terms + 2) * REF_U * (d->size + d->passed); }
+static double dot_error(const dot *d)
+{
+    const double total = d->sum * d->sum;
+    return sqrt(d->passed + REF_U * REF_U * (d->terms * (d->squares + total / 3) + total));
+}
 
 void ref_conv(const ref_tensor *x, const ref_tensor *weight, const ref_tensor *bias, const bnff_conv_options *o, ref_tensor *y)
 {

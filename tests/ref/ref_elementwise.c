@@ -31,7 +31,7 @@ void ref_accumulate(ref_tensor *t, size_t at, double v, double e)
 {
     const bool first = t->v[at] == 0 && t->e[at] == 0;
     t->v[at] += v;
-    t->e[at] += e + (first ? 0 : 2 * REF_U * (fabs(t->v[at]) + fabs(v)));
+    t->e[at] = sqrt(t->e[at] * t->e[at] + e * e + (first ? 0 : REF_U * REF_U * (t->v[at] * t->v[at] + v * v)));
 }
 
 /* An activation at x: value, derivative, how fast either changes at most, and the nearest place where the derivative jumps. */
@@ -53,15 +53,18 @@ static point activation(bnff_activation kind, double slope, double x)
     }
 }
 
+static bool near(const ref_tensor *x, size_t i, double kink) { return x->e[i] > 0 && fabs(x->v[i] - kink) <= REF_SIGMAS * x->e[i]; }
+
 void ref_activate(const ref_tensor *x, bnff_activation kind, double slope, ref_tensor *y)
 {
     for (size_t i = 0; i < ref_count(x); i++) {
         const point p = activation(kind, slope, x->v[i]);
-        const double steepest = kind == BNFF_HARDSWISH ? 1.5 : fmax(1.1, fabs(slope));
+        const bool smooth = kind == BNFF_SILU || kind == BNFF_SIGMOID, exact = kind == BNFF_RELU || kind == BNFF_RELU6 || kind == BNFF_IDENTITY;
+        /* The slope at x, or what it may be at most when x lies near a kink; then units in the last place of exp, or of a few operations. */
+        const double steepest = fmax(fabs(p.dy), near(x, i, p.kink) || near(x, i, p.kink2) ? 1.5 : 0) + p.second * x->e[i];
+        const double rounding = exact ? 0 : smooth ? 4 * (fabs(p.y) + fabs(p.dy * x->v[i])) : 2 * (fabs(p.y) + (kind == BNFF_HARDSWISH ? fabs(x->v[i]) : 0.5));
         y->v[i] = p.y;
-        y->e[i] = steepest * x->e[i];
-        if (kind == BNFF_SILU || kind == BNFF_SIGMOID) y->e[i] += 8 * REF_U * (fabs(p.y) + fabs(p.dy * x->v[i])); /* a few units in the last place of exp */
-        else if (kind != BNFF_RELU && kind != BNFF_RELU6 && kind != BNFF_IDENTITY) y->e[i] += 4 * REF_U * (fabs(p.y) + (kind == BNFF_HARDSWISH ? fabs(x->v[i]) : 0.5));
+        y->e[i] = hypot(steepest * x->e[i], REF_U * rounding);
     }
 }
 
@@ -70,11 +73,13 @@ void ref_activate_backward(const ref_tensor *x, bnff_activation kind, double slo
     for (size_t i = 0; i < ref_count(x); i++) {
         const point p = activation(kind, slope, x->v[i]);
         double e = p.second * x->e[i];
-        /* On both sides of a kink: either derivative, if x is not known to be on one. At the kink itself the convention of PyTorch holds. */
-        if (x->e[i] > 0 && fabs(x->v[i] - p.kink) <= x->e[i]) e += p.jump;
-        if (x->e[i] > 0 && fabs(x->v[i] - p.kink2) <= x->e[i]) e += p.jump2;
-        if (kind == BNFF_SILU || kind == BNFF_SIGMOID || kind == BNFF_HARDSWISH) e += 8 * REF_U * (fabs(p.dy) + fabs(x->v[i]) * (kind == BNFF_SIGMOID ? p.dy : 0.3) + 0.25);
-        ref_accumulate(dx, i, p.dy * dy->v[i], fabs(p.dy) * dy->e[i] + e * (fabs(dy->v[i]) + dy->e[i]) + 3 * REF_U * fabs(p.dy * dy->v[i]));
+        /* Near a kink either derivative, if x is not known exactly. At the kink itself the convention of PyTorch holds. */
+        if (near(x, i, p.kink)) e += p.jump;
+        if (near(x, i, p.kink2)) e += p.jump2;
+        if (kind == BNFF_SILU || kind == BNFF_SIGMOID || kind == BNFF_HARDSWISH)
+            e += 4 * REF_U * (fabs(p.dy) + fabs(x->v[i]) * (kind == BNFF_SIGMOID ? p.dy : 0.3) + 0.25);
+        const double g = fabs(dy->v[i]) + dy->e[i];
+        ref_accumulate(dx, i, p.dy * dy->v[i], sqrt(p.dy * p.dy * dy->e[i] * dy->e[i] + e * e * g * g + 4 * REF_U * REF_U * p.dy * p.dy * g * g));
     }
 }
 
@@ -82,9 +87,11 @@ void ref_add(const ref_tensor *a, const ref_tensor *b, ref_tensor *y)
 {
     for (size_t i = 0; i < ref_count(y); i++) {
         y->v[i] = a->v[i] + b->v[i];
-        y->e[i] = a->e[i] + b->e[i] + REF_U * (fabs(y->v[i]) + a->e[i] + b->e[i]);
+        y->e[i] = a == b ? 2 * a->e[i] : sqrt(a->e[i] * a->e[i] + b->e[i] * b->e[i] + REF_U * REF_U * y->v[i] * y->v[i]);
     }
 }
+
+static double square(double x) { return x * x; }
 
 void ref_gate(const ref_tensor *x, const ref_tensor *gate, ref_tensor *y)
 {
@@ -92,7 +99,7 @@ void ref_gate(const ref_tensor *x, const ref_tensor *gate, ref_tensor *y)
     for (size_t i = 0; i < ref_count(x); i++) {
         const size_t g = i / per_image * (size_t)x->c + i % (size_t)x->c;
         y->v[i] = x->v[i] * gate->v[g];
-        y->e[i] = fabs(x->v[i]) * gate->e[g] + fabs(gate->v[g]) * x->e[i] + x->e[i] * gate->e[g] + REF_U * fabs(y->v[i]);
+        y->e[i] = sqrt(square(x->v[i] * gate->e[g]) + square(gate->v[g] * x->e[i]) + square(REF_U * y->v[i]));
     }
 }
 
@@ -106,15 +113,15 @@ void ref_gate_backward(const ref_tensor *x, const ref_tensor *gate, const ref_te
         ref_free(&own);
     }
     for (size_t g = 0; dgate && g < ref_count(gate); g++) {
-        double sum = 0, size = 0, passed = 0;
+        double sum = 0, squares = 0, passed = 0;
         const size_t image = g / (size_t)x->c, pixels = per_image / (size_t)x->c;
         for (size_t p = 0; p < pixels; p++) {
             const size_t i = image * per_image + p * (size_t)x->c + g % (size_t)x->c;
             sum += x->v[i] * dy->v[i];
-            size += fabs(x->v[i] * dy->v[i]);
-            passed += fabs(x->v[i]) * dy->e[i] + fabs(dy->v[i]) * x->e[i] + x->e[i] * dy->e[i];
+            squares += square(x->v[i] * dy->v[i]);
+            passed += square(x->v[i] * dy->e[i]) + square(dy->v[i] * x->e[i]);
         }
-        ref_accumulate(dgate, g, sum, passed + ((double)pixels + 3) * REF_U * (size + passed));
+        ref_accumulate(dgate, g, sum, sqrt(passed + square(REF_U) * ((double)pixels * (squares + sum * sum / 3) + sum * sum)));
     }
 }
 

@@ -56,12 +56,18 @@ void ref_maxpool_backward(const ref_tensor *x, const bnff_pool_options *o, const
                     for (int kh = 0; kh < o->kernel[0]; kh++)
                         for (int kw = 0; kw < o->kernel[1]; kw++) {
                             if (!tap(x, o, n, oh, ow, kh, kw, c, &at) || at == best || x->e[at] + x->e[best] == 0) continue;
-                            if (!(x->v[at] + x->e[at] >= x->v[best] - x->e[best])) continue;
+                            if (!(x->v[at] >= x->v[best] - REF_SIGMAS * (x->e[at] + x->e[best]))) continue;
                             ref_accumulate(dx, at, 0, fabs(dy->v[gi]) + dy->e[gi]);
                             sure = false;
                         }
                     ref_accumulate(dx, best, dy->v[gi], dy->e[gi] + (sure ? 0 : fabs(dy->v[gi])));
                 }
+}
+
+/* Error of a float32 sum of n terms, divided by something (ref_conv.c). */
+static double sum_error(double sum, double squares, double passed, int n)
+{
+    return sqrt(passed + REF_U * REF_U * (n * (squares + sum * sum / 3) + 4 * sum * sum));
 }
 
 /* What an average is divided by: the window clipped to the padded image, or the pixels in it. */
@@ -74,7 +80,7 @@ static double divisor(const ref_tensor *x, const bnff_pool_options *o, int oh, i
     return (double)(bottom - h) * (right - w);
 }
 
-/* Visit every (output, tap) pair of an average; direction: false forward, true backward. */
+/* Every window of an average: into y forward, or from dy to dx backward. */
 static void average(const ref_tensor *x, const bnff_pool_options *o, ref_tensor *y, const ref_tensor *dy, ref_tensor *dx)
 {
     const ref_tensor *out = y ? y : dy;
@@ -83,21 +89,21 @@ static void average(const ref_tensor *x, const bnff_pool_options *o, ref_tensor 
             for (int ow = 0; ow < out->w; ow++)
                 for (int c = 0; c < out->c; c++) {
                     const size_t yi = ref_at(out, n, oh, ow, c);
-                    double sum = 0, size = 0, passed = 0;
+                    double sum = 0, squares = 0, passed = 0;
                     int pixels = 0;
                     size_t at;
                     for (int kh = 0; kh < o->kernel[0]; kh++)
                         for (int kw = 0; kw < o->kernel[1]; kw++)
-                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) sum += x->v[at], size += fabs(x->v[at]), passed += x->e[at], pixels++;
+                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) sum += x->v[at], squares += x->v[at] * x->v[at], passed += x->e[at] * x->e[at], pixels++;
                     const double by = divisor(x, o, oh, ow, pixels);
                     if (y) {
                         y->v[yi] = sum / by;
-                        y->e[yi] = (passed + (pixels + 3) * REF_U * (size + passed)) / by;
+                        y->e[yi] = sum_error(sum, squares, passed, pixels) / by;
                         continue;
                     }
                     for (int kh = 0; kh < o->kernel[0]; kh++)
                         for (int kw = 0; kw < o->kernel[1]; kw++)
-                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) ref_accumulate(dx, at, dy->v[yi] / by, (dy->e[yi] + 3 * REF_U * fabs(dy->v[yi])) / by);
+                            if (tap(x, o, n, oh, ow, kh, kw, c, &at)) ref_accumulate(dx, at, dy->v[yi] / by, hypot(dy->e[yi], 2 * REF_U * dy->v[yi]) / by);
                 }
 }
 
@@ -114,16 +120,16 @@ void ref_adaptive(const ref_tensor *x, ref_tensor *y)
         for (int oh = 0; oh < y->h; oh++)
             for (int ow = 0; ow < y->w; ow++)
                 for (int c = 0; c < y->c; c++) {
-                    double sum = 0, size = 0, passed = 0;
+                    double sum = 0, squares = 0, passed = 0;
                     int pixels = 0;
                     for (int h = cell_begin(oh, x->h, y->h); h < cell_end(oh, x->h, y->h); h++)
                         for (int w = cell_begin(ow, x->w, y->w); w < cell_end(ow, x->w, y->w); w++, pixels++) {
                             const size_t at = ref_at(x, n, h, w, c);
-                            sum += x->v[at], size += fabs(x->v[at]), passed += x->e[at];
+                            sum += x->v[at], squares += x->v[at] * x->v[at], passed += x->e[at] * x->e[at];
                         }
                     const size_t yi = ref_at(y, n, oh, ow, c);
                     y->v[yi] = sum / pixels;
-                    y->e[yi] = (passed + (pixels + 3) * REF_U * (size + passed)) / pixels;
+                    y->e[yi] = sum_error(sum, squares, passed, pixels) / pixels;
                 }
 }
 
@@ -139,6 +145,6 @@ void ref_adaptive_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor
                     const size_t gi = ref_at(dy, n, oh, ow, c);
                     for (int h = top; h < bottom; h++)
                         for (int w = left; w < right; w++)
-                            ref_accumulate(dx, ref_at(dx, n, h, w, c), dy->v[gi] / pixels, (dy->e[gi] + 3 * REF_U * fabs(dy->v[gi])) / pixels);
+                            ref_accumulate(dx, ref_at(dx, n, h, w, c), dy->v[gi] / pixels, hypot(dy->e[gi], 2 * REF_U * dy->v[gi]) / pixels);
                 }
 }
