@@ -146,6 +146,13 @@ static bool act_backward(context *c, int index, int dy)
     return dx >= 0 && emit(c, BF_OP_ACT_BWD, index, (const int[]){dy, u}, 2, dx);
 }
 
+static bool input_backward(context *c, int index, int dy)
+{
+    bf_node *node = bf_graph_node(c->g, BF_OP_INPUT_GRAD, c->g->nodes[index].name, &dy, 1);
+    if (node) node->a.index = c->g->nodes[index].a.index;
+    return node != NULL;
+}
+
 static bool differentiate(context *c, int index, int dy)
 {
     switch (c->g->nodes[index].op) {
@@ -159,7 +166,7 @@ static bool differentiate(context *c, int index, int dy)
     case BF_OP_GATE:    return gate_backward(c, index, dy);
     case BF_OP_CONCAT:  return concat_backward(c, index, dy);
     case BF_OP_SLICE:   return slice_backward(c, index, dy);
-    case BF_OP_INPUT:   return bf_graph_node(c->g, BF_OP_INPUT_GRAD, c->g->nodes[index].name, &dy, 1) != NULL;
+    case BF_OP_INPUT:   return input_backward(c, index, dy);
     default:            return true;
     }
 }

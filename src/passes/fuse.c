@@ -83,6 +83,7 @@ static const char *cannot_be_virtual(const context *c, int i)
     if (!all_readers(c, v, takes_prologue)) return "a consumer cannot compute it while loading";
     for (int k = c->first_read[v]; k < c->first_read[v + 1]; k++) {
         const bf_node *reader = node_at(c, c->readers[k]);
+        if (reader->op == BF_OP_GATE && reader->in[1] == v) return "it gates a product: it has one pixel where that has many";
         if (reader->op == BF_OP_COPY && reader->a.slice.channels != c->g->values[v].c) return "its parts are copied one by one";
     }
     return NULL;
