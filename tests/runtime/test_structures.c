@@ -1,0 +1,231 @@
+/* Operators together: what the passes fuse, share and cut, against float64; and the reference's gradients against finite differences. */
+#include "net.h"
+#include "support.h"
+
+#define CONV(...) ((bnff_conv_options){__VA_ARGS__})
+
+static int conv_bn_relu(net *n, int x, int channels, int kernel, int stride)
+{
+    x = net_conv(n, x, CONV(.out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}));
+    return net_relu(n, net_bn(n, x, NULL));
+}
+
+/* -- Networks ------------------------------------------------------------------------------------------------------ */
+
+static int plain_chain(net *n)
+{
+    int x = conv_bn_relu(n, net_input(n, 3), 17, 3, 1);
+    x = conv_bn_relu(n, x, 33, 1, 1);
+    x = conv_bn_relu(n, x, 16, 3, 2);
+    return net_linear(n, net_global(n, x), 5, true);
+}
+
+/* A convolution whose input is an input, an output that is used again, and an output in the middle. */
+static int outputs_inside(net *n)
+{
+    const int x = net_input(n, 5), y = net_conv(n, x, CONV(.out_channels = 7, .kernel = {3}, .padding = {1}));
+    net_output(n, y);
+    const int z = net_relu(n, net_bn(n, y, NULL));
+    net_output(n, z);
+    return net_conv(n, z, CONV(.out_channels = 3));
+}
+
+static int dense_block(net *n)
+{
+    int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 8, .kernel = {3}, .padding = {1}));
+    for (int layer = 0; layer < 3; layer++) {
+        int y = net_conv(n, net_relu(n, net_bn(n, x, NULL)), CONV(.out_channels = 16));
+        y = net_conv(n, net_relu(n, net_bn(n, y, NULL)), CONV(.out_channels = 5, .kernel = {3}, .padding = {1}));
+        x = net_concat(n, (const int[]){x, y}, 2);
+    }
+    x = net_conv(n, net_relu(n, net_bn(n, x, NULL)), CONV(.out_channels = 11));
+    x = net_avgpool(n, x, (bnff_pool_options){.kernel = {2}});
+    return net_linear(n, net_global(n, net_relu(n, net_bn(n, x, NULL))), 4, true);
+}
+
+static int residual_blocks(net *n)
+{
+    int x = conv_bn_relu(n, net_input(n, 3), 16, 3, 1);
+    for (int block = 0; block < 2; block++) {
+        const int channels = block ? 24 : 16, stride = block + 1;
+        int y = conv_bn_relu(n, x, channels, 3, stride);
+        y = net_bn(n, net_conv(n, y, CONV(.out_channels = channels, .kernel = {3}, .padding = {1})), NULL);
+        if (block) x = net_bn(n, net_conv(n, x, CONV(.out_channels = channels, .stride = {2})), NULL);
+        x = net_relu(n, net_add(n, y, x));
+    }
+    return net_linear(n, net_global(n, x), 3, true);
+}
+
+static int preactivation(net *n)
+{
+    int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 9, .kernel = {3}, .padding = {1}));
+    for (int block = 0; block < 2; block++) {
+        int y = net_conv(n, net_relu(n, net_bn(n, x, NULL)), CONV(.out_channels = 9, .kernel = {3}, .padding = {1}));
+        x = net_add(n, x, y);
+    }
+    return net_relu(n, net_bn(n, x, NULL));
+}
+
+static int stem(net *n)
+{
+    int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 16, .kernel = {7}, .stride = {2}, .padding = {3}));
+    x = net_maxpool(n, net_relu(n, net_bn(n, x, NULL)), (bnff_pool_options){.kernel = {3}, .stride = {2}, .padding = {1}});
+    return conv_bn_relu(n, x, 8, 1, 1);
+}
+
+/* Branches of different kinds side by side, as in Inception, with a pooling branch. */
+static int branches(net *n)
+{
+    const int x = conv_bn_relu(n, net_input(n, 4), 12, 3, 1);
+    const int a = conv_bn_relu(n, x, 3, 1, 1), b = conv_bn_relu(n, conv_bn_relu(n, x, 5, 1, 1), 17, 3, 1);
+    const int c = net_avgpool(n, x, (bnff_pool_options){.kernel = {3}, .stride = {1}, .padding = {1}, .exclude_pad = true});
+    const int d = net_maxpool(n, x, (bnff_pool_options){.kernel = {3}, .stride = {1}, .padding = {1}});
+    const int y = net_concat(n, (const int[]){a, b, net_conv(n, c, CONV(.out_channels = 4)), d}, 4);
+    return net_conv(n, y, CONV(.out_channels = 6, .kernel = {3}, .padding = {1}));
+}
+
+/* One BN over values of which each has a BN of its own too, with different eps: shared statistics. */
+static int several_norms(net *n)
+{
+    const int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 20, .kernel = {3}, .padding = {1}));
+    const int a = net_relu(n, net_bn(n, x, &(bnff_batchnorm_options){.eps = 1e-3f, .momentum = 0.3f}));
+    const int b = net_act(n, net_bn(n, x, NULL), BNFF_SILU, 0);
+    const int c = net_conv(n, x, CONV(.out_channels = 20)); /* a consumer that is no BN */
+    const int frozen = net_bn(n, x, NULL);
+    net_freeze_stats(n, frozen);
+    const int sum = net_add(n, net_add(n, a, b), net_add(n, c, net_relu(n, frozen)));
+    return net_conv(n, sum, CONV(.out_channels = 3));
+}
+
+static int slices(net *n)
+{
+    const int x = conv_bn_relu(n, net_input(n, 3), 40, 1, 1);
+    const int a = net_slice(n, x, 0, 13), b = net_slice(n, x, 13, 27), c = net_slice(n, x, 5, 20);
+    const int y = net_concat(n, (const int[]){b, a, c}, 3); /* swapped, and one part twice */
+    const int z = net_conv(n, net_relu(n, net_bn(n, y, NULL)), CONV(.out_channels = 7, .kernel = {3}, .padding = {1}));
+    net_output(n, net_slice(n, z, 2, 3));
+    return net_concat(n, (const int[]){z, net_slice(n, z, 6, 1)}, 2);
+}
+
+/* Concat of a value with itself, of inputs, of pooled values; nested concats. */
+static int concats(net *n)
+{
+    const int x = net_input(n, 3), y = net_input(n, 18);
+    const int twice = net_concat(n, (const int[]){x, x}, 2), all = net_concat(n, (const int[]){y, twice, x}, 3);
+    const int pooled = net_maxpool(n, all, (bnff_pool_options){.kernel = {2}, .stride = {1}});
+    const int z = net_concat(n, (const int[]){pooled, net_relu(n, net_bn(n, pooled, NULL))}, 2);
+    return net_conv(n, z, CONV(.out_channels = 5, .bias = true));
+}
+
+static int squeeze_and_excitation(net *n)
+{
+    int x = conv_bn_relu(n, net_input(n, 3), 24, 1, 1);
+    const int depthwise = net_conv(n, x, CONV(.out_channels = 24, .kernel = {3}, .padding = {1}, .groups = 24));
+    x = net_act(n, net_bn(n, depthwise, NULL), BNFF_HARDSWISH, 0);
+    int gate = net_act(n, net_conv(n, net_global(n, x), CONV(.out_channels = 6, .bias = true)), BNFF_RELU, 0);
+    gate = net_act(n, net_conv(n, gate, CONV(.out_channels = 24, .bias = true)), BNFF_HARDSIGMOID, 0);
+    return net_bn(n, net_conv(n, net_gate(n, x, gate), CONV(.out_channels = 10)), NULL);
+}
+
+static int grouped_bottleneck(net *n)
+{
+    const int x = conv_bn_relu(n, net_input(n, 3), 16, 1, 1);
+    int y = conv_bn_relu(n, x, 32, 1, 1);
+    y = net_conv(n, y, CONV(.out_channels = 32, .kernel = {3}, .padding = {1}, .groups = 8));
+    y = net_bn(n, net_conv(n, net_relu(n, net_bn(n, y, NULL)), CONV(.out_channels = 16)), NULL);
+    return net_relu(n, net_add(n, x, y));
+}
+
+/* The first layers frozen, parameters and statistics: no backward there. */
+static int frozen_beginning(net *n)
+{
+    int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 8, .kernel = {3}, .padding = {1}));
+    net_freeze_params(n, x);
+    x = net_bn(n, x, NULL);
+    net_freeze_params(n, x);
+    net_freeze_stats(n, x);
+    x = net_conv(n, net_relu(n, x), CONV(.out_channels = 9));
+    return net_linear(n, net_global(n, net_relu(n, net_bn(n, x, NULL))), 2, true);
+}
+
+/* Something computed for nobody, and BN directly on the input and before the output. */
+static int loose_ends(net *n)
+{
+    const int x = net_input(n, 6), y = net_bn(n, x, NULL);
+    net_conv(n, y, CONV(.out_channels = 4, .kernel = {3}));
+    return net_bn(n, net_relu(n, y), NULL);
+}
+
+/* -- Tests: one of each kind for each network ------------------------------------------------------------------------ */
+
+#define NETWORKS(X)                                                                                                                     \
+    X(plain_chain) X(outputs_inside) X(dense_block) X(residual_blocks) X(preactivation) X(stem) X(branches) X(several_norms) X(slices)  \
+    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(frozen_beginning) X(loose_ends)
+
+static net *new_network(int (*build)(net *n))
+{
+    net *n = net_new();
+    net_output(n, build(n));
+    return n;
+}
+
+static void train(const char *name, int (*build)(net *n))
+{
+    static const net_setup setups[] = {{.batch = 3, .height = 6, .width = 7}, {.batch = 1, .height = 9, .width = 4}};
+    FOR_EACH(setup, setups) {
+        test_case("%s, %d images of %dx%d", name, setup.batch, setup.height, setup.width);
+        net *n = new_network(build);
+        net_check(n, &setup);
+        net_free(&n);
+    }
+}
+
+static void evaluate(const char *name, int (*build)(net *n))
+{
+    test_case("%s, evaluation", name);
+    net *n = new_network(build);
+    net_check(n, &(net_setup){.batch = 1, .height = 8, .width = 5, .evaluate = true});
+    net_free(&n);
+}
+
+static void differences(const char *name, int (*build)(net *n))
+{
+    test_case("%s, finite differences", name);
+    net *n = new_network(build);
+    net_check_differences(n, &(net_setup){.batch = 2, .height = 5, .width = 4});
+    net_free(&n);
+}
+
+/* Printed, read back and printed again: the same text. */
+static void printing(const char *name, int (*build)(net *n))
+{
+    test_case("%s, printed", name);
+    net *n = new_network(build);
+    char *text, *again;
+    bnff_error error;
+    bnff_graph *read;
+    check_ok(bnff_graph_print(net_graph(n), &text, &error), &error);
+    check_ok(bnff_graph_parse(text, &read, &error), &error);
+    check_ok(bnff_graph_print(read, &again, &error), &error);
+    assert_string_equal(again, text);
+    assert_int_equal(bnff_graph_param_count(read), bnff_graph_param_count(net_graph(n)));
+    bnff_graph_destroy(&read);
+    bnff_free(text);
+    bnff_free(again);
+    net_free(&n);
+}
+
+#define FUNCTIONS(network)                                                                                      \
+    static void train_##network(void **state) { (void)state; train(#network, network); }                       \
+    static void evaluate_##network(void **state) { (void)state; evaluate(#network, network); }                 \
+    static void differences_##network(void **state) { (void)state; differences(#network, network); }           \
+    static void print_##network(void **state) { (void)state; printing(#network, network); }
+NETWORKS(FUNCTIONS)
+
+#define ENTRIES(network) test(train_##network), test(evaluate_##network), test(differences_##network), test(print_##network),
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {NETWORKS(ENTRIES)};
+    return run_all(tests);
+}
