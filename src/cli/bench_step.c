@@ -171,6 +171,12 @@ static json_t *json_run(const char *model, const struct side *side, const struct
                      (json_int_t)s.plan.arena_bytes, "modelled_traffic_bytes", s.plan.traffic_bytes, "retaken", side->retaken);
 }
 
+static void print_head(void)
+{
+    printf("%-14s %4s %4s %-10s %8s %8s %6s %8s %8s %7s %10s %10s %10s %4s\n", "model", "N", "size", "level", "step s", "img/s", "% peak", "fwd s", "bwd s",
+           "upd s", "peak rss", "arena", "traffic", "re");
+}
+
 static void print_run(const char *model, const struct side *side, double peak)
 {
     const struct summary s = summarize(side, peak);
@@ -183,7 +189,7 @@ static void print_run(const char *model, const struct side *side, double peak)
 
 /* -- The command --------------------------------------------------------------------------------------------------- */
 
-static bnff_status bench_model(bnff_context *context, const char *model, const struct arguments *args, bench_probes *probes, json_t *runs, bnff_error *error)
+static bnff_status bench_model(bnff_context *context, const char *model, const struct arguments *args, bench_probes *probes, bool first, json_t *runs, bnff_error *error)
 {
     bench_network network;
     bnff_status status = bench_network_open(context, model, args->batch, args->size, &network, error);
@@ -199,6 +205,7 @@ static bnff_status bench_model(bnff_context *context, const char *model, const s
     if (status == BNFF_OK) status = measure(&network, probes, sides, count, args->rounds, error);
     const double peak = bench_probes_median(probes);
     const int size = network.size;
+    if (status == BNFF_OK && first && !runs) print_head();
     bench_network_close(&network); /* its memory must not stand in the children's way */
     for (int s = 0; s < count; s++) {
         if (status == BNFF_OK) {
@@ -223,12 +230,9 @@ static int bench_models(bnff_context *context, const struct arguments *args, bnf
     bench_probes probes;
     bench_probes_begin(&probes, context);
     json_t *runs = args->json ? json_array() : NULL;
-    if (!args->json)
-        printf("%-14s %4s %4s %-10s %8s %8s %6s %8s %8s %7s %10s %10s %10s %4s\n", "model", "N", "size", "level", "step s", "img/s", "% peak", "fwd s", "bwd s",
-               "upd s", "peak rss", "arena", "traffic", "re");
     const char *list = args->models;
     for (char *model; status == BNFF_OK && (model = bench_next_word(&list));) {
-        status = bench_model(context, model, args, &probes, runs, error);
+        status = bench_model(context, model, args, &probes, list == args->models + strlen(model) + (*list != '\0'), runs, error);
         free(model);
     }
     const double peak = bench_probes_median(&probes);

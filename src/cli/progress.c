@@ -10,7 +10,7 @@ static const double seconds_between_drawings = 0.1;
 void progress_begin(progress *p, bool quiet, bool json, int print_freq)
 {
     *p = (progress){.quiet = quiet, .redraw = !quiet && cli_redraw(stderr), .print_freq = print_freq, .printed_s = -1e9,
-                    .result = json ? stderr : stdout};
+                    .result = !json ? stdout : quiet ? NULL : stderr};
 }
 
 void progress_clear(progress *p)
@@ -107,7 +107,7 @@ void progress_event(void *user, const bnff_event *e)
         break;
     case BNFF_EVENT_END:
         progress_clear(p);
-        if (e->text) fprintf(p->result, "%s\n", e->text);
+        if (e->text && p->result) fprintf(p->result, "%s\n", e->text);
         break;
     }
     p->last.text = NULL;

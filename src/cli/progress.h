@@ -16,7 +16,7 @@ typedef struct progress {
     double acc1, acc5, val_loss; /* of the last validation */
     int epochs_done;
     size_t rss_peak;
-    FILE *result;     /* where the final text goes */
+    FILE *result;     /* where the final text goes, or NULL */
 } progress;
 
 void progress_begin(progress *p, bool quiet, bool json, int print_freq);

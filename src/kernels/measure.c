@@ -115,9 +115,9 @@ static double best_sweep(bnff_context *context, struct sweep_job *job, int what,
 bnff_status bnff_measure_bandwidth(bnff_context *context, double seconds, double *read, double *copy, bnff_error *error)
 {
     float unused[MOST * 16];
-    size_t total = 4 * context->target.l3; /* so that next to nothing of a sweep is left in the caches for the next */
-    if (total < (size_t)128 << 20) total = (size_t)128 << 20;
-    if (total > (size_t)1 << 30) total = (size_t)1 << 30;
+    size_t total = 2 * context->target.l3; /* so that little of a sweep is left in the caches for the next */
+    if (total < (size_t)64 << 20) total = (size_t)64 << 20;
+    if (total > (size_t)256 << 20) total = (size_t)256 << 20; /* a virtual machine may report the whole socket's cache */
     struct sweep_job job = {.read = read_of(bnff_context_isa(context)), .unused = unused, .share = total / (size_t)context->threads & ~(size_t)4095};
     job.from = bf_pages_alloc(&context->allocator, total);
     job.to = bf_pages_alloc(&context->allocator, total);

@@ -161,6 +161,25 @@ void bf_checkpoint_close(bf_checkpoint *checkpoint)
     *checkpoint = (bf_checkpoint){0};
 }
 
+/* "missing:\n  a\n  b\nunexpected:\n  c\n" becomes "missing: a, b; unexpected: c". */
+static void one_line(char *text)
+{
+    char *to = text;
+    bool heading = true;
+    for (const char *from = text; *from; from++) {
+        if (*from != '\n') {
+            *to++ = *from;
+            continue;
+        }
+        const bool item = from[1] == ' ';
+        if (from[1]) *to++ = heading ? ' ' : item ? ',' : ';';
+        if (from[1] && !heading) *to++ = ' ';
+        heading = !item;
+        while (from[1] == ' ') from++;
+    }
+    *to = '\0';
+}
+
 bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, const char *path, const char *classifier, bnff_load_report *report,
                             bnff_error *error)
 {
@@ -173,7 +192,11 @@ bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, co
     if (status == BNFF_OK) {
         bnff_error inner = {0};
         status = bnff_state_load(network->state, tensors, classifier, report, &inner);
-        if (status != BNFF_OK) bf_fail(error, status, "%s: %s", path, inner.message), bf_hint(error, status, "%s", inner.hint);
+        if (status != BNFF_OK) {
+            one_line(report->detail);
+            bf_fail(error, status, "%s: %s%s%s", path, inner.message, *report->detail ? "; " : "", report->detail);
+            bf_hint(error, status, "%s", inner.hint);
+        }
     }
     bnff_weights_destroy(&tensors);
     return status;

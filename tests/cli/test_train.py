@@ -98,6 +98,6 @@ bnff.check("the earlier checkpoint stays", read("runs/full/weights/last.safetens
 bnff("and can be gone on with", "train --resume runs/full --max-steps 12 -q", out=ANY)
 
 # -- Divergence ----------------------------------------------------------------------------------------------------------------
-bnff("divergence names step and layer", f"train photos {SMALL} --epochs 3 --lr 1e30 --lr-scheduler constant --name nan -q", code=3, out=ANY, err="(?i)step \\d+")
+bnff("divergence names step and layer", f"train photos {SMALL} --epochs 3 --lr 1e6 --lr-scheduler constant --name nan -q", code=3, out=ANY, err="(?i)step \\d+")
 
 bnff.done()
