@@ -86,6 +86,23 @@ void bf_graph_clear(bf_graph *g)
     *g = (bf_graph){0};
 }
 
+static bool within(const bf_graph *g, int value, int of)
+{
+    if (value == of) return true;
+    for (int i = 0; i < g->values[of].part_count; i++)
+        if (within(g, value, g->values[of].parts[i].value)) return true;
+    return false;
+}
+
+bool bf_values_share(const bf_graph *g, int a, int b)
+{
+    if (a < 0 || b < 0) return false;
+    if (within(g, a, b)) return true;
+    for (int i = 0; i < g->values[a].part_count; i++)
+        if (bf_values_share(g, g->values[a].parts[i].value, b)) return true;
+    return false;
+}
+
 void bf_graph_prune(bf_graph *g, const bool *keep)
 {
     int kept = 0;

@@ -34,7 +34,7 @@ static bool is_forward(bf_op op)
 static bool is_elementwise(bf_op op)
 {
     return op == BF_OP_BN_APPLY || op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_ACT_BWD ||
-           op == BF_OP_BN_DX || op == BF_OP_BN_SCALE;
+           op == BF_OP_BN_DX || op == BF_OP_BN_DEFERRED || op == BF_OP_BN_SCALE;
 }
 
 static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
@@ -120,12 +120,14 @@ static const char *prologue_declined(const context *c, int i)
 static int tile_of(const context *c, int v)
 {
     const int w = c->writer[v];
-    if (w < 0 || c->in_view[v]) return -1;
+    if (w < 0 || (c->in_view[v] && !is_forward(node_at(c, w)->op))) return -1; /* parts of shared gradients are incomplete on a tile */
     if (c->place[w].role == BF_ROLE_EPILOGUE) return c->place[w].anchor;
     return c->place[w].role == BF_ROLE_TASK ? w : -1;
 }
 
-static bool has_epilogue(bf_op op) { return is_conv(op) || is_elementwise(op); }
+static bool is_pool(bf_op op) { return op == BF_OP_MAXPOOL || op == BF_OP_AVGPOOL || op == BF_OP_MAXPOOL_BWD || op == BF_OP_AVGPOOL_BWD; }
+
+static bool has_epilogue(bf_op op) { return is_conv(op) || is_pool(op) || is_elementwise(op); }
 
 /* Is value v complete before node `at` runs? Values in prologues are as old as what they read. */
 static bool ready_before(const context *c, int v, int at)
@@ -148,6 +150,20 @@ static bool ready_before(const context *c, int v, int at)
     return true;
 }
 
+/* Does any node after `anchor` and before i read or write the storage that i writes? */
+static bool touched_between(const context *c, int anchor, int i)
+{
+    const int out = node_at(c, i)->out[0];
+    for (int n = anchor + 1; n < i; n++) {
+        const bf_node *node = node_at(c, n);
+        for (int k = 0; k < node->in_count; k++)
+            if (bf_values_share(c->g, node->in[k], out)) return true;
+        for (int k = 0; k < node->out_count; k++)
+            if (bf_values_share(c->g, node->out[k], out)) return true;
+    }
+    return false;
+}
+
 /* The task to whose epilogue node i can move, or -1 with the reason. */
 static int epilogue_of(const context *c, int i, const char **reason)
 {
@@ -160,7 +176,8 @@ static int epilogue_of(const context *c, int i, const char **reason)
             *reason = "another input is not there yet when its producer runs";
             return -1;
         }
-    if (is_elementwise(node->op) && (c->in_view[node->out[0]] || c->writer[node->out[0]] != i)) {
+    const bool shared = is_elementwise(node->op) && (c->in_view[node->out[0]] || c->writer[node->out[0]] != i);
+    if (shared && (node->op != BF_OP_BN_SCALE || touched_between(c, anchor, i))) {
         *reason = "its result is a sum of several contributions";
         return -1;
     }
@@ -171,7 +188,7 @@ static bool wants_epilogue(const context *c, const bf_node *node)
 {
     const bool fused = c->level == BF_BNFF || c->level == BF_ICF;
     if (node->op == BF_OP_ACT_BWD) return fused || c->level == BF_RCF;
-    return fused && is_reduction(node->op);
+    return fused && (is_reduction(node->op) || node->op == BF_OP_BN_SCALE);
 }
 
 static void place_node(context *c, int i)

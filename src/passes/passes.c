@@ -13,6 +13,7 @@ static const struct { const char *name; pass_fn run; } passes[] = {
     {"autodiff", bf_pass_autodiff},
     {"fission", bf_pass_fission},
     {"views", bf_pass_views},
+    {"share", bf_pass_share},
 };
 
 /* Write the graph to BNFF_DUMP/NN-name.txt; a dump that fails is not worth ending a plan for. */

@@ -3,6 +3,7 @@
  *   autodiff   appends the backward nodes
  *   fission    bn -> statistics + normalise; its backward -> sums + input gradient     (math.md 1)
  *   views      concat, slice and gradient joins become views where the level says so
+ *   share      statistics once per feature map, one deferred input gradient for all BNs that read it (math.md 4)
  *   fuse       gives each node a role: a task of its own, in its consumers' prologue, or in its producer's epilogue
  *
  * Each pass is a file, prints with BNFF_DUMP, and is followed by the verifier.
@@ -47,6 +48,7 @@ typedef struct bf_placement {
 bnff_status bf_pass_autodiff(bf_graph *g, const bf_settings *settings, bnff_error *error);
 bnff_status bf_pass_fission(bf_graph *g, const bf_settings *settings, bnff_error *error);
 bnff_status bf_pass_views(bf_graph *g, const bf_settings *settings, bnff_error *error);
+bnff_status bf_pass_share(bf_graph *g, const bf_settings *settings, bnff_error *error);
 /* placement: one per node, written. */
 bnff_status bf_pass_fuse(const bf_graph *g, const bf_settings *settings, bf_placement *placement, bnff_error *error);
 

@@ -69,17 +69,7 @@ static bool make_views(bf_graph *g, bool *keep)
 
 /* -- gradients that pass a join unchanged -- */
 
-/* Does value v, or a view, share storage with `of`? */
-static bool touches(const bf_graph *g, int v, int of)
-{
-    if (v < 0) return false;
-    if (v == of) return true;
-    for (int i = 0; i < g->values[v].part_count; i++)
-        if (touches(g, g->values[v].parts[i].value, of)) return true;
-    return false;
-}
-
-static bool writes(const bf_graph *g, const bf_node *node, int v) { return node->out_count && touches(g, node->out[0], v); }
+static bool writes(const bf_graph *g, const bf_node *node, int v) { return node->out_count && bf_values_share(g, node->out[0], v); }
 
 static bool elementwise(bf_op op)
 {
@@ -118,7 +108,7 @@ static bool may_share(const bf_graph *g, int at, int from, int to, const bool *k
             return false;
         }
         for (int k = 0; i > at && k < node->in_count; k++)
-            if (touches(g, node->in[k], from)) {
+            if (bf_values_share(g, node->in[k], from)) {
                 const int position = read_position(g, i);
                 if (position > last_read) last_read = position;
             }

@@ -25,10 +25,6 @@ static void touch_storage(bnff_plan *plan, int owner, int task)
 static void touch(bnff_plan *plan, int value, int task)
 {
     if (value < 0) return;
-    if (plan->graph.values[value].kind != BF_TENSOR) {
-        touch_storage(plan, value, task);
-        return;
-    }
     const bf_layout *layout = &plan->layouts[value];
     for (int b = 0; b < layout->count; b++) touch_storage(plan, layout->blocks[b].owner, task);
 }
@@ -59,7 +55,7 @@ static void touch_task(bnff_plan *plan, int index)
     if (!task->load[1].count) touch(plan, task->dy, index);
     if (!task->epilogue.count) touch(plan, task->out, index);
     if (task->kind == BF_TASK_STATS_MEAN) touch(plan, node->out[0], index);
-    if (task->kind == BF_TASK_FINALIZE || task->kind == BF_TASK_GRAD_FINALIZE || task->kind == BF_TASK_CONST) {
+    if (task->kind == BF_TASK_FINALIZE || task->kind == BF_TASK_GRAD_FINALIZE || task->kind == BF_TASK_CONST || task->kind == BF_TASK_COLLECT) {
         for (int k = 0; k < node->in_count; k++) touch(plan, node->in[k], index);
         touch(plan, node->out[0], index);
     }

@@ -52,9 +52,11 @@ static moments merge(moments a, moments b)
     return (moments){n, a.mean + delta * b.count / n, a.m2 + b.m2 + delta * delta * a.count * b.count / n};
 }
 
-static moments channel_moments(const bnff_run *run, int stats, int lane)
+/* Channel i of block b; the statistics may be a view of those of several feature maps. */
+static moments channel_moments(const bnff_run *run, int view, int b, int i)
 {
-    const int lanes = run->plan->layouts[stats].lanes;
+    const bf_block *block = &run->plan->layouts[view].blocks[b];
+    const int stats = block->owner, lanes = run->plan->layouts[stats].lanes, lane = (int)block->offset + i;
     moments all = {0};
     for (int cell = 0; cell < run->plan->cells; cell++) {
         const double *row = bf_sums_at(run, stats, BF_STATS_ROWS, cell) + lane;
@@ -68,15 +70,15 @@ static moments channel_moments(const bnff_run *run, int stats, int lane)
 }
 
 /* Coefficients of one channel, in double until they are stored. */
-static void write_coefs(const bnff_run *run, int coefs, int lane, double mean, double var, double gamma, double beta, double eps)
+static void write_coefs(const bnff_run *run, int coefs, int b, int i, double mean, double var, double gamma, double beta, double eps)
 {
     const double r = 1 / sqrt(var + eps);
     const float p = (float)mean, s = (float)(gamma * r);
-    bf_row_at(run, coefs, BF_COEF_P)[lane] = p;
-    bf_row_at(run, coefs, BF_COEF_S)[lane] = s;
-    bf_row_at(run, coefs, BF_COEF_T)[lane] = (float)(beta - (double)s * (mean - (double)p));
-    bf_row_at(run, coefs, BF_COEF_R)[lane] = (float)r;
-    bf_row_at(run, coefs, BF_COEF_DM)[lane] = (float)(mean - (double)p);
+    bf_row_at(run, coefs, BF_COEF_P, b)[i] = p;
+    bf_row_at(run, coefs, BF_COEF_S, b)[i] = s;
+    bf_row_at(run, coefs, BF_COEF_T, b)[i] = (float)(beta - (double)s * (mean - (double)p));
+    bf_row_at(run, coefs, BF_COEF_R, b)[i] = (float)r;
+    bf_row_at(run, coefs, BF_COEF_DM, b)[i] = (float)(mean - (double)p);
 }
 
 static double param_at(const bnff_run *run, int param, int channel, double otherwise)
@@ -93,10 +95,10 @@ void bf_bn_finalize(bnff_run *run, const bf_task *task)
     const double momentum = (double)node->a.bn.momentum;
     for (int b = 0; b < layout->count; b++)
         for (int i = 0; i < layout->blocks[b].channels; i++) {
-            const int lane = layout->blocks[b].lane + i, channel = layout->blocks[b].first + i;
-            const moments m = channel_moments(run, stats, lane);
+            const int channel = layout->blocks[b].first + i;
+            const moments m = channel_moments(run, stats, b, i);
             const double var = m.m2 / m.count, unbiased = m.m2 / (m.count - 1);
-            write_coefs(run, coefs, lane, m.mean, var, param_at(run, node->param[0], channel, 1), param_at(run, node->param[1], channel, 0), (double)node->a.bn.eps);
+            write_coefs(run, coefs, b, i, m.mean, var, param_at(run, node->param[0], channel, 1), param_at(run, node->param[1], channel, 0), (double)node->a.bn.eps);
             mean_to[channel] = (float)((1 - momentum) * (double)mean_to[channel] + momentum * m.mean);
             var_to[channel] = (float)((1 - momentum) * (double)var_to[channel] + momentum * unbiased);
         }
@@ -109,7 +111,7 @@ void bf_bn_const(bnff_run *run, const bf_task *task)
     for (int b = 0; b < layout->count; b++)
         for (int i = 0; i < layout->blocks[b].channels; i++) {
             const int channel = layout->blocks[b].first + i;
-            write_coefs(run, node->out[0], layout->blocks[b].lane + i, param_at(run, node->param[2], channel, 0), param_at(run, node->param[3], channel, 1),
+            write_coefs(run, node->out[0], b, i, param_at(run, node->param[2], channel, 0), param_at(run, node->param[3], channel, 1),
                         param_at(run, node->param[0], channel, 1), param_at(run, node->param[1], channel, 0), (double)node->a.bn.eps);
         }
 }
@@ -139,12 +141,27 @@ void bf_bn_grad_finalize(bnff_run *run, const bf_task *task)
                 dy += row[BF_SUMS_DY * layout->lanes];
                 dyx += row[BF_SUMS_DYX * layout->lanes];
             }
-            const double s = (double)bf_row_at(run, coefs, BF_COEF_S)[lane], r = (double)bf_row_at(run, coefs, BF_COEF_R)[lane];
-            const double dm = (double)bf_row_at(run, coefs, BF_COEF_DM)[lane], dgamma = r * (dyx - dm * dy), c1 = -s * r * dgamma / pixels;
-            bf_row_at(run, out, BF_GRAD_C0)[lane] = (float)(-s * dy / pixels - c1 * dm);
-            bf_row_at(run, out, BF_GRAD_C1)[lane] = (float)c1;
+            const double s = (double)bf_row_at(run, coefs, BF_COEF_S, b)[i], r = (double)bf_row_at(run, coefs, BF_COEF_R, b)[i];
+            const double dm = (double)bf_row_at(run, coefs, BF_COEF_DM, b)[i], dgamma = r * (dyx - dm * dy), c1 = -s * r * dgamma / pixels;
+            bf_row_at(run, out, BF_GRAD_C0, b)[i] = (float)(-s * dy / pixels - c1 * dm);
+            bf_row_at(run, out, BF_GRAD_C1, b)[i] = (float)c1;
             if (!want) continue;
             add_gradient(run, node->param[0], channel, dgamma);
             add_gradient(run, node->param[1], channel, dy);
         }
+}
+
+/* The BNs that read one feature map defer their constants to it: dx = G + fma(sum c1, x - p, sum c0), G = sum s dy (math.md 4).
+ * They share its statistics, hence p. */
+void bf_bn_collect(bnff_run *run, const bf_task *task)
+{
+    const bf_node *node = &run->plan->graph.nodes[task->node];
+    const bf_layout *layout = &run->plan->layouts[node->out[0]];
+    for (int b = 0; b < layout->count; b++)
+        for (int row = 0; row < BF_GRAD_ROWS; row++)
+            for (int i = 0; i < layout->blocks[b].channels; i++) {
+                double sum = 0;
+                for (int k = 0; k < node->in_count; k++) sum += (double)bf_row_at(run, node->in[k], row, b)[i];
+                bf_row_at(run, node->out[0], row, b)[i] = (float)sum;
+            }
 }

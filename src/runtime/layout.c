@@ -143,6 +143,11 @@ static bnff_status own_storage(bnff_plan *plan, int v, bnff_error *error)
     bf_layout *layout = &plan->layouts[v];
     const bf_value *value = &plan->graph.values[v];
     size_t pixels = bf_pixels(value), floats = 0;
+    for (int b = 0; value->kind != BF_TENSOR && b < layout->count; b++) {
+        layout->blocks[b].owner = v;
+        layout->blocks[b].offset = (size_t)layout->blocks[b].lane;
+    }
+    if (value->kind != BF_TENSOR) return BNFF_OK;
     if (layout->pad_w) pixels = (size_t)value->n * (size_t)value->h * (size_t)(value->w + 2 * layout->pad_w);
     for (int b = 0; b < layout->count; b++) {
         size_t block;
@@ -208,7 +213,7 @@ bnff_status bf_make_layouts(bnff_plan *plan, bnff_error *error)
         plan->layouts[v].blocks[0].ld = g->values[v].c;
     }
     for (int v = 0; status == BNFF_OK && v < g->value_count; v++)
-        if (!g->values[v].parts && g->values[v].kind == BF_TENSOR) status = own_storage(plan, v, error), done[v] = true;
+        if (!g->values[v].parts) status = own_storage(plan, v, error), done[v] = true;
     for (int v = 0; status == BNFF_OK && v < g->value_count; v++)
         if (g->values[v].parts) resolve_view(plan, v, done);
     for (int v = 0; c.cuts && v < g->value_count; v++) bf_free(c.cuts[v]);

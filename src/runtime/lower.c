@@ -27,11 +27,14 @@ typedef struct builder {
 
 static const bf_operand nothing = {BF_NOTHING, 0, 0};
 
-static bool add_step(builder *b, bf_step step)
+static void add_step(builder *b, bf_step step)
 {
-    if (!bf_grow((void **)&b->program->steps, &b->program->capacity, b->program->count, sizeof *b->program->steps)) return !(b->failed = true);
-    b->program->steps[b->program->count++] = step;
-    return true;
+    if (bf_grow((void **)&b->program->steps, &b->program->capacity, b->program->count, sizeof *b->program->steps)) {
+        b->program->steps[b->program->count++] = step;
+        return;
+    }
+    bf_free(step.add_block);
+    b->failed = true;
 }
 
 static void remember(builder *b, int value, bf_operand at)
@@ -137,6 +140,12 @@ static void emit(builder *b, const bf_node *node, bf_operand dst)
         break;
     case BF_OP_BN_DX:
         step.kind = BF_STEP_BN_DX;
+        step.b = load(b, node->in[1]);
+        step.coefs = node->in[2];
+        step.grad_coefs = node->in[3];
+        break;
+    case BF_OP_BN_DEFERRED:
+        step.kind = BF_STEP_DEFERRED;
         step.b = load(b, node->in[1]);
         step.coefs = node->in[2];
         step.grad_coefs = node->in[3];
@@ -248,36 +257,45 @@ static bool lower_load(lowering *l, int value, bf_program *program)
     return !b.failed;
 }
 
-/* The work on a task's result: nodes of the epilogue, then stores. `at` is where the result appears; `direct`: in storage already. */
-static bool lower_epilogue(builder *b, bf_task *task, int node, int result, bf_operand at, bool direct)
+/* Write `from` to the storage of `value`: block by block stored, or added where something is there already. */
+static void add_store(builder *b, bf_step_kind kind, int value, bf_operand from, int coefs)
+{
+    bool any;
+    bf_step store = new_step(kind, (bf_operand){BF_VALUE, value, 0});
+    store.a = from;
+    store.coefs = coefs;
+    store.add_block = claim(b->l, value, &any);
+    if (!store.add_block) b->failed = true;
+    else add_step(b, store);
+}
+
+/* One elementwise node of an epilogue. `at`: where the task's raw result is. */
+static void emit_in_epilogue(builder *b, int anchor, const bf_node *node, bf_operand at)
+{
+    const lowering *l = b->l;
+    if (node->op == BF_OP_BN_SCALE && epilogue_readers(l, node->out[0], anchor) == 0) { /* s*dy straight into a shared gradient */
+        add_store(b, BF_STEP_SCALE_TO, node->out[0], load(b, node->in[0]), node->in[1]);
+        return;
+    }
+    /* In place where nothing else wants the raw tile. */
+    const bool in_place = at.kind == BF_TILE && !needed_outside(l, node->in[0], anchor) && epilogue_readers(l, node->in[0], anchor) == 1;
+    const bf_operand dst = in_place ? at : (bf_operand){BF_TEMP, b->program->temps++, 0};
+    emit(b, node, dst);
+    remember(b, node->out[0], dst);
+    if (needed_outside(l, node->out[0], anchor)) add_store(b, BF_STEP_STORE, node->out[0], dst, -1);
+}
+
+/* The work on a task's result: nodes of the epilogue, then its own store. `at` is where the result appears. */
+static bool lower_epilogue(builder *b, int node, int result, bf_operand at)
 {
     lowering *l = b->l;
     remember(b, result, at);
     for (int i = node + 1; i < l->g->node_count; i++) {
         if (l->plan->placement[i].role != BF_ROLE_EPILOGUE || l->plan->placement[i].anchor != node) continue;
-        const bf_node *n = &l->g->nodes[i];
-        if (is_reduction(n->op)) {
-            emit_reduction(b, n);
-            continue;
-        }
-        /* In place where nothing else wants the raw tile. */
-        const bool in_place = at.kind == BF_TILE && !needed_outside(l, n->in[0], node) && epilogue_readers(l, n->in[0], node) == 1;
-        const bf_operand dst = in_place ? at : (bf_operand){BF_TEMP, b->program->temps++, 0};
-        emit(b, n, dst);
-        remember(b, n->out[0], dst);
-        if (!needed_outside(l, n->out[0], node)) continue;
-        bf_step store = new_step(BF_STEP_COPY, (bf_operand){BF_VALUE, n->out[0], 0});
-        store.a = dst;
-        bool any;
-        bf_free(claim(l, n->out[0], &any)); /* one writer: a plain store */
-        add_step(b, store);
+        if (is_reduction(l->g->nodes[i].op)) emit_reduction(b, &l->g->nodes[i]);
+        else emit_in_epilogue(b, node, &l->g->nodes[i], at);
     }
-    if (!direct && needed_outside(l, result, node)) {
-        bf_step store = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, result, 0});
-        store.a = at;
-        add_step(b, store);
-    }
-    return !b->failed && task;
+    return !b->failed;
 }
 
 static bool has_epilogue_nodes(const lowering *l, int node)
@@ -293,18 +311,26 @@ static bool lower_result(lowering *l, bf_task *task, int node, int result)
     task->out = result;
     task->epilogue.over = result;
     if (result < 0) return true;
-    task->add_block = claim(l, result, &task->any_add);
-    if (!task->add_block) return false;
-    if (!task->any_add && !has_epilogue_nodes(l, node)) return true; /* straight to storage */
+    const bf_operand tile = {BF_TILE, 0, 0};
     builder b = {.l = l, .program = &task->epilogue};
-    return lower_epilogue(&b, task, node, result, (bf_operand){BF_TILE, 0, 0}, false);
+    if (needed_outside(l, result, node) || !has_epilogue_nodes(l, node)) {
+        bool any;
+        bool *blocks = claim(l, result, &any);
+        if (!blocks) return false;
+        if (!any && !has_epilogue_nodes(l, node)) return bf_free(blocks), true; /* straight to storage */
+        bf_step store = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, result, 0});
+        store.a = tile;
+        store.add_block = blocks;
+        add_step(&b, store);
+    }
+    return lower_epilogue(&b, node, result, tile);
 }
 
 /* Clear blocks of `value` that nothing has written although `reader` reads them (channels no slice touches). */
 static bool clear_unwritten(lowering *l, int node, int value)
 {
     if (l->g->values[value].kind != BF_TENSOR) return true;
-    bool any, all = true;
+    bool all = true;
     const bf_layout *layout = &l->plan->layouts[value];
     for (int b = 0; b < layout->count; b++) {
         const bf_layout *owner = &l->plan->layouts[layout->blocks[b].owner];
@@ -315,10 +341,9 @@ static bool clear_unwritten(lowering *l, int node, int value)
     bf_task *task = new_task(l, BF_TASK_SWEEP, node);
     if (!task) return false;
     task->out = task->epilogue.over = value;
-    task->add_block = claim(l, value, &any);
     builder b = {.l = l, .program = &task->epilogue};
-    add_step(&b, new_step(BF_STEP_ZERO, (bf_operand){BF_VALUE, value, 0}));
-    return task->add_block && !b.failed;
+    add_store(&b, BF_STEP_ZERO, value, nothing, -1);
+    return !b.failed;
 }
 
 static bool lower_sweep(lowering *l, int i)
@@ -334,10 +359,18 @@ static bool lower_sweep(lowering *l, int i)
         return !b.failed;
     }
     task->out = v;
-    if (!(task->add_block = claim(l, v, &task->any_add))) return false;
-    const bf_operand dst = task->any_add ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : (bf_operand){BF_VALUE, v, 0};
+    bool any;
+    bool *blocks = claim(l, v, &any);
+    if (!blocks) return false;
+    const bf_operand dst = any ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : (bf_operand){BF_VALUE, v, 0};
     emit(&b, node, dst);
-    return lower_epilogue(&b, task, i, v, dst, !task->any_add);
+    if (any) {
+        bf_step store = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, v, 0});
+        store.a = dst;
+        store.add_block = blocks;
+        add_step(&b, store);
+    } else bf_free(blocks);
+    return lower_epilogue(&b, i, v, dst);
 }
 
 /* A copy of `channels` channels from one value to another, block by block. */
@@ -355,18 +388,18 @@ static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int
     bf_step step = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, to, whole ? target_block : 0});
     step.a = (bf_operand){BF_VALUE, from, whole ? 0 : source_block};
     if (whole && l->writer[from] >= 0 && l->plan->placement[l->writer[from]].role == BF_ROLE_PROLOGUE) step.a = load(&b, from);
-    add_step(&b, step);
     task->out = to;
-    bool *blocks = claim(l, to, &task->any_add);
+    bool any, *blocks = claim(l, to, &any);
     if (!blocks) return false;
-    /* `add_block` counts from the blocks the program goes through; a concat writes a part of `to`, so the rest stays unclaimed. */
+    /* Flags count from the blocks the program goes through; a concat writes a part of `to`, so the rest stays unclaimed. */
     if (whole && (target_block || channels != l->g->values[to].c)) {
         const int count = source->count;
         for (int o = 0; o < target->count; o++)
             if (o < target_block || o >= target_block + count) l->written[target->blocks[o].owner][o] = blocks[o];
         memmove(blocks, blocks + target_block, (size_t)count * sizeof *blocks);
     }
-    task->add_block = blocks;
+    step.add_block = blocks;
+    add_step(&b, step);
     return !b.failed;
 }
 
@@ -424,7 +457,8 @@ static bool lower_plain(lowering *l, int i, bf_task_kind kind)
     if (!task) return false;
     if (kind == BF_TASK_IMPORT) {
         task->out = node->out[0];
-        return (task->add_block = claim(l, task->out, &task->any_add)) != NULL;
+        bool any;
+        return (task->add_block = claim(l, task->out, &any)) != NULL;
     }
     if (kind == BF_TASK_GRAD_FINALIZE) {
         task->pixels = (double)bf_pixels(&l->g->values[l->g->nodes[l->writer[node->in[0]]].in[1]]);
@@ -470,6 +504,7 @@ static bool lower_node(lowering *l, int i)
     case BF_OP_COPY:        return lower_copy(l, i, node->in[0], node->a.slice.first, node->out[0], 0, node->a.slice.channels);
     case BF_OP_BN_FINALIZE: return lower_plain(l, i, BF_TASK_FINALIZE);
     case BF_OP_BN_CONST:    return lower_plain(l, i, BF_TASK_CONST);
+    case BF_OP_BN_COLLECT:  return lower_plain(l, i, BF_TASK_COLLECT);
     case BF_OP_BN_GRAD_FINALIZE: return lower_plain(l, i, BF_TASK_GRAD_FINALIZE);
     case BF_OP_BN_STATS:    return lower_stats(l, i);
     default:                return lower_sweep(l, i);

@@ -22,7 +22,7 @@ typedef struct bf_block {
     int ld;              /* floats from pixel to pixel */
     int lane;            /* where its channels begin in per-channel vectors */
     int owner;           /* value whose storage it lies in */
-    size_t offset;       /* floats from the start of that storage */
+    size_t offset;       /* floats from the start of that storage; of vectors: its first lane there */
 } bf_block;
 
 typedef struct bf_layout {
@@ -39,7 +39,7 @@ typedef struct bf_layout {
 
 typedef enum bf_step_kind {
     BF_STEP_COPY, BF_STEP_AFFINE_ACT, BF_STEP_ACT, BF_STEP_ADD_ACT, BF_STEP_AFFINE_ADD_ACT, BF_STEP_ACT_GRAD, BF_STEP_AFFINE_ACT_GRAD,
-    BF_STEP_BN_DX, BF_STEP_SCALE, BF_STEP_GATE, BF_STEP_DROPOUT, BF_STEP_STORE, BF_STEP_ZERO, BF_STEP_STATS, BF_STEP_BN_SUMS
+    BF_STEP_BN_DX, BF_STEP_DEFERRED, BF_STEP_SCALE, BF_STEP_SCALE_TO, BF_STEP_GATE, BF_STEP_DROPOUT, BF_STEP_STORE, BF_STEP_ZERO, BF_STEP_STATS, BF_STEP_BN_SUMS
 } bf_step_kind;
 
 typedef enum bf_operand_kind { BF_NOTHING, BF_VALUE, BF_TEMP, BF_TILE, BF_RESULT } bf_operand_kind;
@@ -56,6 +56,7 @@ typedef struct bf_step {
     int coefs, grad_coefs; /* vector values, or -1 */
     int sums;              /* vector value written by STATS and BN_SUMS */
     bool pivot_given;      /* STATS: the mean is known from a sweep before */
+    bool *add_block;       /* STORE, SCALE_TO, ZERO: per block of dst, whether something is there to add to (to keep) */
     int gate;              /* value of the gate */
     int dropout;           /* id */
     float p;               /* dropout probability */
@@ -73,7 +74,7 @@ typedef struct bf_program {
 
 typedef enum bf_task_kind {
     BF_TASK_IMPORT, BF_TASK_EXPORT, BF_TASK_SWEEP, BF_TASK_CONV, BF_TASK_CONV_BWD, BF_TASK_DEPTHWISE, BF_TASK_DEPTHWISE_BWD,
-    BF_TASK_POOL, BF_TASK_POOL_BWD, BF_TASK_GATE_REDUCE, BF_TASK_STATS_MEAN, BF_TASK_FINALIZE, BF_TASK_GRAD_FINALIZE, BF_TASK_CONST,
+    BF_TASK_POOL, BF_TASK_POOL_BWD, BF_TASK_GATE_REDUCE, BF_TASK_STATS_MEAN, BF_TASK_FINALIZE, BF_TASK_GRAD_FINALIZE, BF_TASK_COLLECT, BF_TASK_CONST,
     BF_TASK_KIND_COUNT
 } bf_task_kind;
 
@@ -141,8 +142,7 @@ typedef struct bf_task {
     bf_grid grid;
     bf_program load[2];    /* prologues of the tensor inputs (x; or dy, x); empty: read in place */
     bf_program epilogue;   /* sweeps: all of their work. Empty: results go straight to storage */
-    bool *add_block;       /* per block of `out`: add to what is stored; NULL: store all */
-    bool any_add;
+    bool *add_block;       /* IMPORT: per block of `out`, add to what is stored */
     size_t scratch;        /* bytes of scratch a cell needs */
     size_t shared;         /* bytes of shared scratch: packed weights and partial weight gradients */
     size_t shared_arena;   /* their byte offset */
@@ -225,7 +225,6 @@ static inline float *bf_block_at(const bnff_run *run, int value, int b)
     const bf_block *block = &run->plan->layouts[value].blocks[b];
     return (float *)(run->arena + run->plan->layouts[block->owner].arena) + block->offset;
 }
-static inline float *bf_vector_at(const bnff_run *run, int value) { return (float *)(run->arena + run->plan->layouts[value].arena); }
 static inline size_t bf_pixels(const bf_value *v) { return (size_t)v->n * (size_t)v->h * (size_t)v->w; }
 
 /* layout.c: cut all values into blocks. */

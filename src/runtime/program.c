@@ -6,6 +6,7 @@
 #include "base/random.h"
 
 static const float zeros[BF_BLOCK] __attribute__((aligned(64)));
+static const float ones[BF_BLOCK] __attribute__((aligned(64))) = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 /* A piece: n <= BF_PIECE_PIXELS pixels from `pixel` of block `block`. */
 typedef struct piece {
@@ -38,7 +39,7 @@ static matrix operand(const piece *p, const bf_operand *o)
 
 static const float *coef(const piece *p, int value, int row)
 {
-    return bf_row_at(p->cell->run, value, row) + p->cell->plan->layouts[value].blocks[p->block].lane;
+    return bf_row_at(p->cell->run, value, row, p->block);
 }
 
 /* Statistics of a piece into the cell's sums. The pivot is the mean of the cell's first piece, so that float sums of
@@ -127,15 +128,23 @@ static void run_step(const piece *p, const bf_step *step)
         k->bn_dx(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, coef(p, step->coefs, BF_COEF_S), coef(p, step->coefs, BF_COEF_P),
                  coef(p, step->grad_coefs, BF_GRAD_C1), coef(p, step->grad_coefs, BF_GRAD_C0));
         break;
+    case BF_STEP_DEFERRED:
+        k->bn_dx(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, ones, coef(p, step->coefs, BF_COEF_P), coef(p, step->grad_coefs, BF_GRAD_C1),
+                 coef(p, step->grad_coefs, BF_GRAD_C0));
+        break;
     case BF_STEP_SCALE: k->affine_act(d.at, d.ld, a.at, a.ld, n, c, coef(p, step->coefs, BF_COEF_S), zeros, zeros, (bf_act){BNFF_IDENTITY, 0}); break;
     case BF_STEP_GATE: k->affine_act(d.at, d.ld, a.at, a.ld, n, c, gate_of(p, step), zeros, zeros, (bf_act){BNFF_IDENTITY, 0}); break;
     case BF_STEP_DROPOUT: run_dropout(p, step, d, a); break;
+    case BF_STEP_SCALE_TO:
+        if (step->add_block[p->block]) k->affine_add_act(d.at, d.ld, a.at, a.ld, d.at, d.ld, n, c, coef(p, step->coefs, BF_COEF_S), zeros, zeros, (bf_act){BNFF_IDENTITY, 0});
+        else k->affine_act(d.at, d.ld, a.at, a.ld, n, c, coef(p, step->coefs, BF_COEF_S), zeros, zeros, (bf_act){BNFF_IDENTITY, 0});
+        break;
     case BF_STEP_STORE:
-        if (p->cell->task->add_block && p->cell->task->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
+        if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
         else k->copy(d.at, d.ld, a.at, a.ld, n, c);
         break;
     case BF_STEP_ZERO:
-        if (!p->cell->task->add_block[p->block]) k->fill(d.at, d.ld, 0, n, c);
+        if (!step->add_block[p->block]) k->fill(d.at, d.ld, 0, n, c);
         break;
     case BF_STEP_STATS: add_stats(p, step); break;
     case BF_STEP_BN_SUMS: add_bn_sums(p, step); break;

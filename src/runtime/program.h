@@ -34,9 +34,12 @@ void bf_program_clear_sums(const bf_cell *cell, const bf_program *program);
 /* -- Vectors of a coefficient value, by lane -- */
 enum { BF_COEF_P, BF_COEF_S, BF_COEF_T, BF_COEF_R, BF_COEF_DM, BF_COEF_ROWS }; /* DM = mean - p */
 enum { BF_GRAD_C0, BF_GRAD_C1, BF_GRAD_ROWS };
-static inline float *bf_row_at(const bnff_run *run, int value, int row)
+/* Block b of one row; the value may be a view of other vectors. */
+static inline float *bf_row_at(const bnff_run *run, int value, int row, int b)
 {
-    return bf_vector_at(run, value) + (size_t)row * (size_t)run->plan->layouts[value].lanes;
+    const bf_block *block = &run->plan->layouts[value].blocks[b];
+    const bf_layout *owner = &run->plan->layouts[block->owner];
+    return (float *)(run->arena + owner->arena) + (size_t)row * (size_t)owner->lanes + block->offset;
 }
 
 #endif

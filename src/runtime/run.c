@@ -206,7 +206,7 @@ static bool coefs_finite(const bnff_run *run, int coefs)
     const bf_layout *layout = &run->plan->layouts[coefs];
     for (int b = 0; b < layout->count; b++)
         for (int row = BF_COEF_P; row <= BF_COEF_T; row++)
-            if (!all_finite(bf_row_at(run, coefs, row) + layout->blocks[b].lane, (size_t)layout->blocks[b].channels)) return false;
+            if (!all_finite(bf_row_at(run, coefs, row, b), (size_t)layout->blocks[b].channels)) return false;
     return true;
 }
 

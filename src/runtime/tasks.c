@@ -19,6 +19,7 @@ static const struct { const char *text; void (*run)(bnff_run *, const bf_task *)
     [BF_TASK_STATS_MEAN] = {"stats_mean", bf_stats_mean},
     [BF_TASK_FINALIZE] = {"finalize", bf_bn_finalize},
     [BF_TASK_GRAD_FINALIZE] = {"grad_finalize", bf_bn_grad_finalize},
+    [BF_TASK_COLLECT] = {"collect", bf_bn_collect},
     [BF_TASK_CONST] = {"const", bf_bn_const},
 };
 
@@ -49,9 +50,11 @@ void bf_task_free(bf_task *task)
     bf_conv_free(&task->conv);
     bf_free(task->windows.rows);
     bf_free(task->windows.columns);
-    bf_free(task->load[0].steps);
-    bf_free(task->load[1].steps);
-    bf_free(task->epilogue.steps);
+    bf_program *programs[3] = {&task->load[0], &task->load[1], &task->epilogue};
+    for (int i = 0; i < 3; i++) {
+        for (int k = 0; k < programs[i]->count; k++) bf_free(programs[i]->steps[k].add_block);
+        bf_free(programs[i]->steps);
+    }
     bf_free(task->add_block);
     bf_free(task->name);
 }

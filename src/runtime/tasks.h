@@ -16,6 +16,7 @@ void bf_stats_mean(bnff_run *run, const bf_task *task);
 void bf_bn_finalize(bnff_run *run, const bf_task *task);
 void bf_bn_const(bnff_run *run, const bf_task *task);
 void bf_bn_grad_finalize(bnff_run *run, const bf_task *task);
+void bf_bn_collect(bnff_run *run, const bf_task *task);
 /* transfer.c: the caller's tensors in and out. */
 void bf_import(bnff_run *run, const bf_task *task);
 void bf_export(bnff_run *run, const bf_task *task);

@@ -10,7 +10,15 @@ static double value_bytes(const bnff_plan *plan, int value)
     return bytes > (double)plan->context->target.l3 / 4 ? bytes : 0;
 }
 
-static double program_bytes(const bnff_plan *plan, const bf_task *task, const bf_program *program)
+static bool adds(const bnff_plan *plan, const bf_program *program, const bf_step *s)
+{
+    const int count = s->add_block && s->kind != BF_STEP_ZERO ? plan->layouts[program->over].count : 0;
+    for (int b = 0; b < count; b++)
+        if (s->add_block[b]) return true;
+    return false;
+}
+
+static double program_bytes(const bnff_plan *plan, const bf_program *program)
 {
     double bytes = 0;
     int seen[16], count = 0;
@@ -23,7 +31,7 @@ static double program_bytes(const bnff_plan *plan, const bf_task *task, const bf
             for (int j = 0; j < count; j++) known |= seen[j] == operands[k]->index;
             if (known) continue;
             if (count < 16) seen[count++] = operands[k]->index;
-            bytes += value_bytes(plan, operands[k]->index) * (k == 0 && task->any_add ? 2 : 1);
+            bytes += value_bytes(plan, operands[k]->index) * (k == 0 && adds(plan, program, s) ? 2 : 1);
         }
     }
     return bytes;
@@ -33,7 +41,7 @@ void bf_model_traffic(bnff_plan *plan)
 {
     for (int t = 0; t < plan->task_count; t++) {
         bf_task *task = &plan->tasks[t];
-        task->bytes = program_bytes(plan, task, &task->load[0]) + program_bytes(plan, task, &task->load[1]) + program_bytes(plan, task, &task->epilogue);
+        task->bytes = program_bytes(plan, &task->load[0]) + program_bytes(plan, &task->load[1]) + program_bytes(plan, &task->epilogue);
         if (task->kind != BF_TASK_SWEEP) {
             if (!task->load[0].count) task->bytes += value_bytes(plan, task->x);
             if (!task->load[1].count) task->bytes += value_bytes(plan, task->dy);

@@ -1,0 +1,213 @@
+/* Statistics belong to feature maps, not to the BNs that read them (math.md 4). Level icf:
+ *   forward   one bn_stats per feature map, next to what makes it; a BN of a concatenation reads a view of its parts' statistics
+ *   backward  where several BNs read a feature map, each adds only s*dy to the map's gradient G; what goes through mean and variance
+ *             is collected per channel and applied once, when the map's own producer reads G:  dx = G + fma(sum c1, x - p, sum c0)
+ */
+#include <string.h>
+
+#include "base/memory.h"
+#include "passes/passes.h"
+
+typedef struct sharing {
+    bf_graph *g;
+    int *stats;          /* per value: statistics of the feature map, or -1 */
+    int *readers;        /* per value: BNs (in training mode) that read the feature map */
+    bf_part *roots;      /* of the value at hand: parts that own storage */
+    int root_count, root_capacity;
+} sharing;
+
+static bool flatten(sharing *s, int value, int first, int channels)
+{
+    const bf_value *v = &s->g->values[value];
+    if (!v->parts) {
+        if (!bf_grow((void **)&s->roots, &s->root_capacity, s->root_count, sizeof *s->roots)) return false;
+        s->roots[s->root_count++] = (bf_part){value, first, channels};
+        return true;
+    }
+    int at = 0;
+    for (int i = 0; i < v->part_count; i++) {
+        const bf_part part = v->parts[i];
+        const int low = first > at ? first : at, high = first + channels < at + part.channels ? first + channels : at + part.channels;
+        if (low < high && !flatten(s, part.value, part.first + low - at, high - low)) return false;
+        at += part.channels;
+        v = &s->g->values[value];
+    }
+    return true;
+}
+
+static bool roots_of(sharing *s, int value)
+{
+    s->root_count = 0;
+    return flatten(s, value, 0, s->g->values[value].c);
+}
+
+/* -- forward -- */
+
+/* The bn_stats `node` of x becomes statistics of the feature maps of x, each computed at its first use, and a view of them. */
+static bool share_stats(sharing *s, const bf_node *node)
+{
+    const int x = node->in[0], out = node->out[0];
+    const bf_bn_attr attributes = node->a.bn;
+    if (!roots_of(s, x)) return false;
+    for (int i = 0; i < s->root_count; i++) {
+        const int root = s->roots[i].value;
+        s->readers[root]++;
+        if (s->stats[root] >= 0) continue;
+        s->stats[root] = bf_graph_value(s->g, BF_STATS, 1, 1, 1, s->g->values[root].c);
+        bf_node *stats = s->stats[root] < 0 ? NULL : bf_graph_node(s->g, BF_OP_BN_STATS, node->name, &root, 1);
+        if (!stats) return false;
+        stats->a.bn = attributes;
+        stats->out[0] = s->stats[root];
+        stats->out_count = 1;
+    }
+    for (int i = 0; i < s->root_count; i++) s->roots[i].value = s->stats[s->roots[i].value];
+    return bf_graph_view(s->g, out, s->roots, s->root_count);
+}
+
+/* -- backward -- */
+
+/* Contributions of one feature map's BNs: the channels of their coefficients that describe it. */
+typedef struct deferred {
+    int *grad_coefs;     /* vector views, one a BN */
+    int count, capacity;
+    int coefs;           /* of any of them: they share mean and pivot */
+    int dx;              /* what the producer reads in place of G */
+} deferred;
+
+/* Is the gradient of feature map x one that can be deferred: storage of its own, known under no other name as a whole? */
+static bool can_defer(const bf_graph *g, int x)
+{
+    const int grad = g->values[x].grad;
+    if (grad < 0 || g->values[grad].parts) return false;
+    for (int v = 0; v < g->value_count; v++)
+        if (g->values[v].part_count == 1 && g->values[v].kind == BF_TENSOR && g->values[v].parts[0].value == grad) return false;
+    return true;
+}
+
+/* May bn_dx `node` be deferred? Every part of x must be a whole feature map whose gradient can be. */
+static bool defers(sharing *s, const bf_node *node)
+{
+    if (!roots_of(s, node->in[1])) return false;
+    bool several = s->root_count > 1;
+    for (int i = 0; i < s->root_count; i++) {
+        const bf_part *root = &s->roots[i];
+        if (root->first || root->channels != s->g->values[root->value].c) return false;
+        if (s->g->values[root->value].grad >= 0 && !can_defer(s->g, root->value)) return false;
+        several |= s->readers[root->value] > 1;
+    }
+    return several;
+}
+
+static int view_of(bf_graph *g, int vector, int first, int channels)
+{
+    const int view = bf_graph_value(g, g->values[vector].kind, 1, 1, 1, channels);
+    return view >= 0 && bf_graph_view(g, view, &(bf_part){vector, first, channels}, 1) ? view : -1;
+}
+
+/* Turn bn_dx into bn_scale and remember, per feature map, which coefficients to apply later. */
+static bool defer(sharing *s, bf_node *node, deferred *maps)
+{
+    const int coefs = node->in[2], grad_coefs = node->in[3];
+    node->op = BF_OP_BN_SCALE;
+    node->in[1] = coefs;
+    node->in_count = 2;
+    int first = 0;
+    for (int i = 0; i < s->root_count; i++) {
+        const int root = s->roots[i].value, channels = s->roots[i].channels;
+        deferred *map = &maps[root];
+        if (s->g->values[root].grad >= 0) {
+            const int part = view_of(s->g, grad_coefs, first, channels);
+            if (part < 0 || !bf_grow((void **)&map->grad_coefs, &map->capacity, map->count, sizeof *map->grad_coefs)) return false;
+            map->grad_coefs[map->count++] = part;
+            if (map->coefs < 0 && (map->coefs = view_of(s->g, coefs, first, channels)) < 0) return false;
+        }
+        first += channels;
+    }
+    return true;
+}
+
+/* Before the first reader of G: collect the coefficients, and the value that readers take instead. */
+static bool apply(sharing *s, int x, deferred *map)
+{
+    const bf_value v = s->g->values[x];
+    const int collected = bf_graph_value(s->g, BF_GRAD_COEFS, 1, 1, 1, v.c);
+    bf_node *collect = collected < 0 ? NULL : bf_graph_node(s->g, BF_OP_BN_COLLECT, NULL, map->grad_coefs, map->count);
+    if (!collect) return false;
+    collect->out[0] = collected;
+    collect->out_count = 1;
+    map->dx = bf_graph_value(s->g, BF_TENSOR, v.n, v.h, v.w, v.c);
+    bf_node *node = map->dx < 0 ? NULL : bf_graph_node(s->g, BF_OP_BN_DEFERRED, NULL, (const int[]){v.grad, x, map->coefs, collected}, 4);
+    if (!node) return false;
+    node->out[0] = map->dx;
+    node->out_count = 1;
+    return true;
+}
+
+/* -- the pass: one walk over the old list, appending to the new one -- */
+
+static bool append(bf_graph *g, const bf_node *node)
+{
+    if (!bf_grow((void **)&g->nodes, &g->node_capacity, g->node_count, sizeof *g->nodes)) return false;
+    g->nodes[g->node_count++] = *node;
+    return true;
+}
+
+/* Feature map whose deferred gradient `grad` is, or -1. */
+static int map_of(const deferred *maps, const bf_graph *g, int values, int grad)
+{
+    for (int v = 0; v < values; v++)
+        if (maps[v].count && g->values[v].grad == grad) return v;
+    return -1;
+}
+
+static bool rewrite(sharing *s, bf_node *old, int count, deferred *maps, int values, int *moved)
+{
+    for (int i = 0; i < count; i++, *moved = i) {
+        bf_node *node = &old[i];
+        if (node->op == BF_OP_BN_STATS) {
+            if (!share_stats(s, node)) return false;
+            bf_free(node->in);
+            bf_free(node->name);
+            continue;
+        }
+        if (node->op == BF_OP_BN_DX && defers(s, node) && !defer(s, node, maps)) return false;
+        for (int k = 0; k < node->in_count; k++) {
+            const int x = node->op == BF_OP_BN_SCALE && k == 1 ? -1 : map_of(maps, s->g, values, node->in[k]);
+            if (x < 0) continue;
+            if (maps[x].dx < 0 && !apply(s, x, &maps[x])) return false;
+            node->in[k] = maps[x].dx;
+        }
+        if (!append(s->g, node)) return false;
+    }
+    return true;
+}
+
+bnff_status bf_pass_share(bf_graph *g, const bf_settings *settings, bnff_error *error)
+{
+    if (settings->level != BF_ICF) return BNFF_OK;
+    const int values = g->value_count, count = g->node_count;
+    bf_node *old = g->nodes;
+    sharing s = {.g = g};
+    s.stats = bf_alloc((size_t)values * sizeof *s.stats);
+    s.readers = bf_calloc((size_t)values, sizeof *s.readers);
+    deferred *maps = bf_calloc((size_t)values, sizeof *maps);
+    bool ok = s.stats && s.readers && maps;
+    int moved = 0;
+    if (ok) {
+        for (int v = 0; v < values; v++) s.stats[v] = maps[v].coefs = maps[v].dx = -1;
+        g->nodes = NULL;
+        g->node_count = g->node_capacity = 0;
+        ok = rewrite(&s, old, count, maps, values, &moved);
+        for (int i = moved; i < count; i++) {
+            bf_free(old[i].in);
+            bf_free(old[i].name);
+        }
+        bf_free(old);
+    }
+    for (int v = 0; maps && v < values; v++) bf_free(maps[v].grad_coefs);
+    bf_free(maps);
+    bf_free(s.stats);
+    bf_free(s.readers);
+    bf_free(s.roots);
+    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
+}
