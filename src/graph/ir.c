@@ -86,6 +86,15 @@ void bf_graph_clear(bf_graph *g)
     *g = (bf_graph){0};
 }
 
+int bf_value_alias(const bf_graph *g, int v)
+{
+    for (;;) {
+        const bf_value *value = &g->values[v];
+        if (value->part_count != 1 || value->parts[0].first || value->parts[0].channels != g->values[value->parts[0].value].c) return v;
+        v = value->parts[0].value;
+    }
+}
+
 static bool within(const bf_graph *g, int value, int of)
 {
     if (value == of) return true;

@@ -110,6 +110,8 @@ bool bf_graph_view(bf_graph *g, int value, const bf_part *parts, int count);
 int bf_graph_param(bf_graph *g, const char *owner, const char *suffix, bnff_param_kind kind, int rank, const int64_t shape[4]);
 bool bf_graph_copy(bf_graph *to, const bf_graph *from);
 void bf_graph_clear(bf_graph *g);
+/* The value that v is another name for: itself, unless it is a view of the whole of one value. */
+int bf_value_alias(const bf_graph *g, int v);
 /* Do two values share storage, as a view and its part do? Vectors of one BN never do. */
 bool bf_values_share(const bf_graph *g, int a, int b);
 /* Give up the nodes that `keep` marks false (one flag per node), preserving order. */

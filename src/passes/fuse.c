@@ -116,11 +116,26 @@ static const char *prologue_declined(const context *c, int i)
 
 /* -- epilogues -- */
 
-/* The task on whose tiles value v appears, or -1. */
-static int tile_of(const context *c, int v)
+/* The last node before i that writes all of value v, under any name; -1 if the last to touch its storage wrote only a part. */
+static int last_writer(const context *c, int v, int i)
 {
-    const int w = c->writer[v];
-    if (w < 0 || (c->in_view[v] && !is_forward(node_at(c, w)->op))) return -1; /* parts of shared gradients are incomplete on a tile */
+    while (i-- > 0) {
+        const bf_node *node = node_at(c, i);
+        for (int k = 0; k < node->out_count; k++) {
+            if (!bf_values_share(c->g, node->out[k], v)) continue;
+            return bf_value_alias(c->g, node->out[k]) == bf_value_alias(c->g, v) ? i : -1;
+        }
+    }
+    return -1;
+}
+
+/* The task on whose tiles value v, as node i reads it, appears complete; or -1. A shared gradient is complete on the tiles of
+ * the last that adds to it. */
+static int tile_of(const context *c, int v, int i)
+{
+    int w = c->writer[v];
+    if (w == -2 || (c->in_view[v] && (w < 0 || !is_forward(node_at(c, w)->op)))) w = last_writer(c, v, i);
+    if (w < 0) return -1;
     if (c->place[w].role == BF_ROLE_EPILOGUE) return c->place[w].anchor;
     return c->place[w].role == BF_ROLE_TASK ? w : -1;
 }
@@ -168,17 +183,17 @@ static bool touched_between(const context *c, int anchor, int i)
 static int epilogue_of(const context *c, int i, const char **reason)
 {
     const bf_node *node = node_at(c, i);
-    const int anchor = tile_of(c, node->in[0]);
+    const int anchor = tile_of(c, node->in[0], i);
     *reason = "its input is not made by one task whose tiles it could use";
     if (anchor < 0 || !has_epilogue(node_at(c, anchor)->op)) return -1;
     for (int k = 1; k < node->in_count; k++)
-        if (tile_of(c, node->in[k]) != anchor && !ready_before(c, node->in[k], anchor)) {
+        if (tile_of(c, node->in[k], i) != anchor && !ready_before(c, node->in[k], anchor)) {
             *reason = "another input is not there yet when its producer runs";
             return -1;
         }
     const bool shared = is_elementwise(node->op) && (c->in_view[node->out[0]] || c->writer[node->out[0]] != i);
-    if (shared && (node->op != BF_OP_BN_SCALE || touched_between(c, anchor, i))) {
-        *reason = "its result is a sum of several contributions";
+    if (shared && touched_between(c, anchor, i)) {
+        *reason = "its result is shared with nodes that run in between";
         return -1;
     }
     return anchor;

@@ -40,13 +40,14 @@ static void add_step(builder *b, bf_step step)
 static void remember(builder *b, int value, bf_operand at)
 {
     if (b->known_count < (int)(sizeof b->known / sizeof *b->known)) {
-        b->known[b->known_count].value = value;
+        b->known[b->known_count].value = bf_value_alias(b->l->g, value);
         b->known[b->known_count++].at = at;
     } else b->failed = true;
 }
 
 static const bf_operand *find_known(const builder *b, int value)
 {
+    value = bf_value_alias(b->l->g, value);
     for (int i = b->known_count; i-- > 0;)
         if (b->known[i].value == value) return &b->known[i].at;
     return NULL;
@@ -182,25 +183,17 @@ static void emit_reduction(builder *b, const bf_node *node)
 
 static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
 
-/* Is v a view, or a part of one? */
-static bool in_view(const bf_graph *g, int v)
-{
-    if (g->values[v].parts) return true;
-    for (int u = 0; u < g->value_count; u++)
-        for (int k = 0; k < g->values[u].part_count; k++)
-            if (g->values[u].parts[k].value == v) return true;
-    return false;
-}
-
-/* Does anything but the epilogue of task node `anchor` read value v? What is in a view may be read under another name. */
+/* Does anything after task node `anchor` but its epilogue read v, or add to it, under any name? */
 static bool needed_outside(const lowering *l, int v, int anchor)
 {
-    if (in_view(l->g, v)) return true;
-    for (int i = 0; i < l->g->node_count; i++) {
+    for (int i = anchor + 1; i < l->g->node_count; i++) {
         const bf_placement *p = &l->plan->placement[i];
         if (p->role == BF_ROLE_EPILOGUE && p->anchor == anchor) continue;
-        for (int k = 0; k < l->g->nodes[i].in_count; k++)
-            if (l->g->nodes[i].in[k] == v) return true;
+        const bf_node *node = &l->g->nodes[i];
+        for (int k = 0; k < node->in_count; k++)
+            if (bf_values_share(l->g, node->in[k], v)) return true;
+        for (int k = 0; k < node->out_count; k++)
+            if (bf_values_share(l->g, node->out[k], v)) return true;
     }
     return false;
 }
@@ -228,7 +221,7 @@ static int epilogue_readers(const lowering *l, int v, int anchor)
     int count = 0;
     for (int i = anchor + 1; i < l->g->node_count; i++)
         for (int k = 0; k < l->g->nodes[i].in_count; k++)
-            count += l->plan->placement[i].role == BF_ROLE_EPILOGUE && l->plan->placement[i].anchor == anchor && l->g->nodes[i].in[k] == v;
+            count += l->plan->placement[i].role == BF_ROLE_EPILOGUE && l->plan->placement[i].anchor == anchor && bf_values_share(l->g, l->g->nodes[i].in[k], v);
     return count;
 }
 
@@ -311,17 +304,21 @@ static bool lower_result(lowering *l, bf_task *task, int node, int result)
     task->out = result;
     task->epilogue.over = result;
     if (result < 0) return true;
-    const bf_operand tile = {BF_TILE, 0, 0};
+    const bf_operand tile = {BF_TILE, 0, 0}, stored = {BF_VALUE, result, 0};
     builder b = {.l = l, .program = &task->epilogue};
-    if (needed_outside(l, result, node) || !has_epilogue_nodes(l, node)) {
-        bool any;
-        bool *blocks = claim(l, result, &any);
-        if (!blocks) return false;
-        if (!any && !has_epilogue_nodes(l, node)) return bf_free(blocks), true; /* straight to storage */
-        bf_step store = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, result, 0});
-        store.a = tile;
-        store.add_block = blocks;
-        add_step(&b, store);
+    bool any, *blocks = claim(l, result, &any);
+    if (!blocks) return false;
+    const bool more = has_epilogue_nodes(l, node), needed = !more || needed_outside(l, result, node);
+    if (!any && !more) return bf_free(blocks), true; /* straight to storage */
+    bf_step step = more ? new_step(BF_STEP_COMPLETE, tile) : new_step(BF_STEP_STORE, stored);
+    step.a = more ? stored : tile;
+    step.add_block = blocks;
+    if (any || !more) add_step(&b, step);
+    else bf_free(blocks);
+    if (more && needed) {
+        step = new_step(BF_STEP_COPY, stored);
+        step.a = tile;
+        add_step(&b, step);
     }
     return lower_epilogue(&b, node, result, tile);
 }

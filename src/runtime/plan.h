@@ -39,7 +39,7 @@ typedef struct bf_layout {
 
 typedef enum bf_step_kind {
     BF_STEP_COPY, BF_STEP_AFFINE_ACT, BF_STEP_ACT, BF_STEP_ADD_ACT, BF_STEP_AFFINE_ADD_ACT, BF_STEP_ACT_GRAD, BF_STEP_AFFINE_ACT_GRAD,
-    BF_STEP_BN_DX, BF_STEP_DEFERRED, BF_STEP_SCALE, BF_STEP_SCALE_TO, BF_STEP_GATE, BF_STEP_DROPOUT, BF_STEP_STORE, BF_STEP_ZERO, BF_STEP_STATS, BF_STEP_BN_SUMS
+    BF_STEP_BN_DX, BF_STEP_DEFERRED, BF_STEP_SCALE, BF_STEP_SCALE_TO, BF_STEP_GATE, BF_STEP_DROPOUT, BF_STEP_STORE, BF_STEP_COMPLETE, BF_STEP_ZERO, BF_STEP_STATS, BF_STEP_BN_SUMS
 } bf_step_kind;
 
 typedef enum bf_operand_kind { BF_NOTHING, BF_VALUE, BF_TEMP, BF_TILE, BF_RESULT } bf_operand_kind;
@@ -56,7 +56,7 @@ typedef struct bf_step {
     int coefs, grad_coefs; /* vector values, or -1 */
     int sums;              /* vector value written by STATS and BN_SUMS */
     bool pivot_given;      /* STATS: the mean is known from a sweep before */
-    bool *add_block;       /* STORE, SCALE_TO, ZERO: per block of dst, whether something is there to add to (to keep) */
+    bool *add_block;       /* STORE, SCALE_TO, COMPLETE, ZERO: per block, whether something is there to add to (to keep) */
     int gate;              /* value of the gate */
     int dropout;           /* id */
     float p;               /* dropout probability */

@@ -143,6 +143,9 @@ static void run_step(const piece *p, const bf_step *step)
         if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
         else k->copy(d.at, d.ld, a.at, a.ld, n, c);
         break;
+    case BF_STEP_COMPLETE: /* the tile is the last contribution: add what was stored before */
+        if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
+        break;
     case BF_STEP_ZERO:
         if (!step->add_block[p->block]) k->fill(d.at, d.ld, 0, n, c);
         break;
