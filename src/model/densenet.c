@@ -108,7 +108,8 @@ static bool find(const char *name, bnff_model_info *info)
 }
 
 /* norm ─ relu ─ convolution: pre-activation, the order of everything behind the stem. */
-static bnff_value norm_relu_conv(bnff_graph *graph, const char *prefix, const char *norm, const char *conv, bnff_value x, int channels, int kernel)
+static bnff_value norm_relu_conv(bnff_graph *graph, const char *prefix, const char *norm, const char *conv, bnff_value x, int channels,
+                                 int kernel)
 {
     const bnff_conv_options options = {.out_channels = channels, .kernel = {kernel}, .padding = {kernel / 2}};
     x = bnff_relu(graph, bnff_batchnorm(graph, bf_layer_name("%s.%s", prefix, norm).text, x, NULL));

@@ -25,9 +25,11 @@ static bool list(int index, bnff_model_info *info)
 static bool find(const char *name, bnff_model_info *info) { return !strcmp(name, model.name) && list(0, info); }
 
 /* <prefix>.<first> is the convolution, <prefix>.<second> its normalization. */
-static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *first, const char *second, bnff_value x, int channels, int kernel, int stride, int groups)
+static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *first, const char *second, bnff_value x, int channels,
+                          int kernel, int stride, int groups)
 {
-    const bnff_conv_options options = {.out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}, .groups = groups};
+    const bnff_conv_options options = {
+        .out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}, .groups = groups};
     x = bnff_conv2d(graph, bf_layer_name("%s.%s", prefix, first).text, x, &options);
     return bnff_batchnorm(graph, bf_layer_name("%s.%s", prefix, second).text, x, NULL);
 }
@@ -57,7 +59,8 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     for (size_t s = 0; s < sizeof stages / sizeof *stages; s++)
         for (int b = 0; b < stages[s].blocks; b++, index++) {
             const struct stage *stage = &stages[s];
-            x = inverted_residual(graph, bf_layer_name("features.%d", index).text, x, channels, stage->channels, stage->expand, b ? 1 : stage->stride);
+            x = inverted_residual(graph, bf_layer_name("features.%d", index).text, x, channels, stage->channels, stage->expand,
+                                  b ? 1 : stage->stride);
             channels = stage->channels;
         }
     x = relu6(graph, conv_bn(graph, bf_layer_name("features.%d", index).text, "0", "1", x, 1280, 1, 1, 1));

@@ -51,9 +51,11 @@ static bool find(const char *name, bnff_model_info *info)
     return model != NULL;
 }
 
-static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *conv, const char *bn, bnff_value x, int channels, int kernel, int stride, int groups)
+static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *conv, const char *bn, bnff_value x, int channels, int kernel,
+                          int stride, int groups)
 {
-    const bnff_conv_options options = {.out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}, .groups = groups};
+    const bnff_conv_options options = {
+        .out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}, .groups = groups};
     x = bnff_conv2d(graph, bf_layer_name("%s.%s", prefix, conv).text, x, &options);
     return bnff_batchnorm(graph, bf_layer_name("%s.%s", prefix, bn).text, x, NULL);
 }

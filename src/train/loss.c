@@ -4,7 +4,8 @@
 
 #include "base/error.h"
 
-static bnff_status check(const float *logits, int batch, int classes, const int32_t *labels, const float *soft, float smoothing, bnff_error *error)
+static bnff_status check(const float *logits, int batch, int classes, const int32_t *labels, const float *soft, float smoothing,
+                         bnff_error *error)
 {
     if (!logits || batch < 1 || classes < 1)
         return bf_fail(error, BNFF_E_ARG, "softmax_cross_entropy: batch %d, classes %d, both must be at least 1", batch, classes);

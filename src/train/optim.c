@@ -49,15 +49,18 @@ struct bnff_optimizer {
 static bnff_status check_options(const bnff_optimizer_options *o, bnff_error *error)
 {
     if (o->size != sizeof *o) return bf_fail(error, BNFF_E_ARG, "bnff_optimizer_options.size is %zu, not %zu", o->size, sizeof *o);
-    if (o->kind != BNFF_SGD && o->kind != BNFF_ADAM && o->kind != BNFF_ADAMW) return bf_fail(error, BNFF_E_ARG, "optimizer: unknown kind %d", (int)o->kind);
-    if (!(o->momentum >= 0 && isfinite(o->momentum))) return bf_fail(error, BNFF_E_ARG, "optimizer: momentum %g must be at least 0", (double)o->momentum);
+    if (o->kind != BNFF_SGD && o->kind != BNFF_ADAM && o->kind != BNFF_ADAMW)
+        return bf_fail(error, BNFF_E_ARG, "optimizer: unknown kind %d", (int)o->kind);
+    if (!(o->momentum >= 0 && isfinite(o->momentum)))
+        return bf_fail(error, BNFF_E_ARG, "optimizer: momentum %g must be at least 0", (double)o->momentum);
     if (o->nesterov && o->momentum == 0) return bf_fail(error, BNFF_E_ARG, "optimizer: Nesterov needs a momentum above 0");
     if (!(o->beta1 >= 0 && o->beta1 < 1 && o->beta2 >= 0 && o->beta2 < 1))
         return bf_fail(error, BNFF_E_ARG, "optimizer: betas %g and %g must be in [0, 1)", (double)o->beta1, (double)o->beta2);
     if (!(o->eps >= 0 && isfinite(o->eps))) return bf_fail(error, BNFF_E_ARG, "optimizer: eps %g must be at least 0", (double)o->eps);
     if (!(o->weight_decay >= 0 && isfinite(o->weight_decay)))
         return bf_fail(error, BNFF_E_ARG, "optimizer: weight decay %g must be at least 0", (double)o->weight_decay);
-    if (isnan(o->norm_weight_decay) || isnan(o->bias_weight_decay)) return bf_fail(error, BNFF_E_ARG, "optimizer: a weight decay is not a number");
+    if (isnan(o->norm_weight_decay) || isnan(o->bias_weight_decay))
+        return bf_fail(error, BNFF_E_ARG, "optimizer: a weight decay is not a number");
     return BNFF_OK;
 }
 
@@ -220,7 +223,8 @@ static void norm_task(void *arg, int index)
     for (int i = optimizer->task_begin[index]; i < optimizer->task_begin[index + 1]; i++) {
         const piece *p = &optimizer->pieces[i];
         optimizer->partials[i] = 0;
-        if (w->gradients[p->param]) optimizer->context->kernels->sum_squares(w->gradients[p->param] + p->offset, p->count, &optimizer->partials[i]);
+        if (w->gradients[p->param])
+            optimizer->context->kernels->sum_squares(w->gradients[p->param] + p->offset, p->count, &optimizer->partials[i]);
     }
 }
 
@@ -244,7 +248,8 @@ static bool moment_entry(const bnff_optimizer *optimizer, int param, int moment,
     const char *kind = optimizer->options.kind == BNFF_SGD ? "momentum" : moment == 0 ? "exp_avg" : "exp_avg_sq";
     name->length = 0;
     bf_text_add(name, "optimizer.%s.%s", kind, info.name);
-    *entry = (bnff_weights_entry){.name = name->data, .dtype = BNFF_F32, .rank = info.rank, .elements = info.elements, .data = moment == 0 ? s->first : s->second};
+    *entry = (bnff_weights_entry){
+        .name = name->data, .dtype = BNFF_F32, .rank = info.rank, .elements = info.elements, .data = moment == 0 ? s->first : s->second};
     memcpy(entry->shape, info.shape, sizeof info.shape);
     return true;
 }
@@ -256,7 +261,8 @@ bnff_status bnff_optimizer_store(const bnff_optimizer *optimizer, bnff_weights *
     bnff_weights_entry entry;
     for (int p = 0; p < optimizer->params && status == BNFF_OK; p++)
         for (int m = 0; status == BNFF_OK && moment_entry(optimizer, p, m, &name, &entry); m++)
-            status = name.failed ? bf_fail(error, BNFF_E_MEMORY, "no memory to name the optimizer's moments") : bnff_weights_add(weights, &entry, error);
+            status = name.failed ? bf_fail(error, BNFF_E_MEMORY, "no memory to name the optimizer's moments")
+                                 : bnff_weights_add(weights, &entry, error);
     bf_text_free(&name);
     BF_TRY(status);
     entry = (bnff_weights_entry){.name = "optimizer.step", .dtype = BNFF_I64, .elements = 1, .data = &optimizer->step};
@@ -271,7 +277,8 @@ static bnff_status find_moment(const bnff_weights *weights, const bnff_weights_e
         bf_fail(error, BNFF_E_FORMAT, "optimizer state: '%s' is missing", wanted->name);
         return bf_hint(error, BNFF_E_FORMAT, "the state must come from the same model, optimizer and frozen parameters");
     }
-    if (found->dtype != wanted->dtype || found->rank != wanted->rank || memcmp(found->shape, wanted->shape, (size_t)wanted->rank * sizeof *wanted->shape))
+    if (found->dtype != wanted->dtype || found->rank != wanted->rank ||
+        memcmp(found->shape, wanted->shape, (size_t)wanted->rank * sizeof *wanted->shape))
         return bf_fail(error, BNFF_E_FORMAT, "optimizer state: '%s' has another type or shape than its parameter", wanted->name);
     return BNFF_OK;
 }
@@ -284,7 +291,9 @@ static bnff_status visit_moments(bnff_optimizer *optimizer, const bnff_weights *
         for (int m = 0; moment_entry(optimizer, p, m, name, &wanted); m++) {
             if (name->failed) return bf_fail(error, BNFF_E_MEMORY, "no memory to name the optimizer's moments");
             BF_TRY(find_moment(weights, &wanted, &found, error));
-            if (copy) memcpy(m == 0 ? optimizer->slots[p].first : optimizer->slots[p].second, found.data, (size_t)wanted.elements * sizeof(float));
+            if (copy)
+                memcpy(m == 0 ? optimizer->slots[p].first : optimizer->slots[p].second, found.data,
+                       (size_t)wanted.elements * sizeof(float));
         }
     return BNFF_OK;
 }

@@ -12,12 +12,14 @@
 
 #include "train/report_parts.h"
 
-enum { WIDTH = 460, HEIGHT = 270, LEFT = 52, RIGHT = 14, TOP = 12, BOTTOM = 40, MANY = 60 /* points that still get a dot each */, HOVERS = 200 };
+enum { WIDTH = 460, HEIGHT = 270, LEFT = 52, RIGHT = 14, TOP = 12, BOTTOM = 40 };
+enum { DOTS = 60 /* points at most that are drawn as dots */, HOVERS = 200 /* points that show a value on hover */ };
 
 typedef struct series {
     const char *label, *style; /* style: "a" or "b" */
     size_t field;              /* offset of a double in bf_report_epoch */
 } series;
+#define FIELD(label, style, name) {label, style, offsetof(bf_report_epoch, name)}
 
 typedef struct chart {
     const char *title, *unit, *format; /* format: of a value on hover */
@@ -111,7 +113,7 @@ static void add_dots(bf_text *html, const bf_report *report, const chart *c, con
         if (!isfinite(v)) continue;
         const double px = place_x(x, report->epochs[i].epoch), py = place_y(y, v);
         bf_text_add(html, "<g class='dot %s'><circle cx=%.1f cy=%.1f r=9 class=hit />", s->style, px, py);
-        if (report->epoch_count <= MANY) bf_text_add(html, "<circle cx=%.1f cy=%.1f r=2.6 />", px, py);
+        if (report->epoch_count <= DOTS) bf_text_add(html, "<circle cx=%.1f cy=%.1f r=2.6 />", px, py);
         bf_text_add(html, "<title>epoch %d: %s ", report->epochs[i].epoch, s->label);
         char text[64];
         snprintf(text, sizeof text, c->format, v);
@@ -127,7 +129,8 @@ static void add_chart(bf_text *html, const bf_report *report, const chart *c)
     const axis y = nice_axis(min, max, c);
     const axis x = last > first ? (axis){first, last, nice_step(last - first, 7), 0} : (axis){first - 0.5, first + 0.5, 1, 0};
     bf_text_add(html, "<figure><figcaption>%s", c->title);
-    for (int s = 0; c->count > 1 && s < c->count; s++) bf_text_add(html, " <span class='key %s'>%s</span>", c->lines[s].style, c->lines[s].label);
+    for (int s = 0; c->count > 1 && s < c->count; s++)
+        bf_text_add(html, " <span class='key %s'>%s</span>", c->lines[s].style, c->lines[s].label);
     bf_text_add(html, "</figcaption><svg viewBox='0 0 %d %d' role=img aria-label='%s over epochs'>", WIDTH, HEIGHT, c->title);
     add_grid(html, &x, &y, c->unit);
     for (int s = 0; s < c->count; s++) add_line(html, report, &c->lines[s], &x, &y);
@@ -138,10 +141,10 @@ static void add_chart(bf_text *html, const bf_report *report, const chart *c)
 void bf_report_charts(bf_text *html, const bf_report *report)
 {
     static const chart charts[] = {
-        {"Loss", "", "%.4f", {{"training", "a", offsetof(bf_report_epoch, train_loss)}, {"validation", "b", offsetof(bf_report_epoch, val_loss)}}, 2, INFINITY, false},
-        {"Accuracy", "%", "%.2f", {{"training", "a", offsetof(bf_report_epoch, train_acc1)}, {"validation", "b", offsetof(bf_report_epoch, val_acc1)}}, 2, 100, false},
-        {"Learning rate", "", "%.4g", {{"learning rate", "a", offsetof(bf_report_epoch, lr)}}, 1, INFINITY, true},
-        {"Images a second", "", "%.0f images/s", {{"training", "a", offsetof(bf_report_epoch, images_per_s)}}, 1, INFINITY, true},
+        {"Loss", "", "%.4f", {FIELD("training", "a", train_loss), FIELD("validation", "b", val_loss)}, 2, INFINITY, false},
+        {"Accuracy", "%", "%.2f", {FIELD("training", "a", train_acc1), FIELD("validation", "b", val_acc1)}, 2, 100, false},
+        {"Learning rate", "", "%.4g", {FIELD("learning rate", "a", lr)}, 1, INFINITY, true},
+        {"Images a second", "", "%.0f images/s", {FIELD("training", "a", images_per_s)}, 1, INFINITY, true},
     };
     if (report->epoch_count < 1) return;
     bf_text_add(html, "<section><h2>Training</h2><div class=charts>\n");

@@ -14,7 +14,10 @@ typedef struct score {
     double precision, recall, f1; /* 0 where undefined, as in scikit-learn */
 } score;
 
-static int64_t cell(const bf_report *report, int label, int predicted) { return report->confusion[(size_t)label * (size_t)report->classes + (size_t)predicted]; }
+static int64_t cell(const bf_report *report, int label, int predicted)
+{
+    return report->confusion[(size_t)label * (size_t)report->classes + (size_t)predicted];
+}
 
 static double ratio(int64_t part, int64_t whole) { return whole > 0 ? (double)part / (double)whole : 0; }
 
@@ -29,7 +32,7 @@ static void add_cell(bf_text *html, const bf_report *report, int label, int pred
     /* Mistakes are few: the square root makes 1 % visible beside a diagonal of 90 %. */
     const bool hit = label == predicted;
     const double alpha = hit ? share : sqrt(share);
-    bf_text_add(html, "<td class='%s%s' style='--w:%.2f' title='", hit ? "hit" : "miss", alpha > 0.8 ? " strong" : "", alpha);
+    bf_text_add(html, "<td class='%s%s' style='--w:%.2f' title='", hit ? "yes" : "no", alpha > 0.8 ? " strong" : "", alpha);
     bf_html_class(html, report, label);
     bf_text_add(html, hit ? " recognised: " : " taken for ");
     if (!hit) bf_html_class(html, report, predicted), bf_text_add(html, ": ");
@@ -40,7 +43,8 @@ static void add_cell(bf_text *html, const bf_report *report, int label, int pred
 
 static void add_matrix(bf_text *html, const bf_report *report, const score *scores)
 {
-    bf_text_add(html, "<p class=dim>Rows are the true classes, columns what the network said, in percent of the row.</p>\n<div class=scroll><table class=matrix><tr><th></th>");
+    bf_text_add(html, "<p class=dim>Rows are the true classes, columns what the network said, in percent of the row.</p>\n"
+                      "<div class=scroll><table class=matrix><tr><th></th>");
     for (int p = 0; p < report->classes; p++) {
         bf_text_add(html, "<th class=top><span>");
         bf_html_class(html, report, p);
@@ -85,13 +89,15 @@ static void add_pairs(bf_text *html, const bf_report *report, const score *score
         bf_text_add(html, "<p>No image was taken for another class.</p>\n");
         return;
     }
-    bf_text_add(html, "<p class=dim>The most frequent confusions.</p>\n<div class=scroll><table><tr><th>true class</th><th>taken for</th><th class=num>images</th><th class=num>of the class</th></tr>\n");
+    bf_text_add(html, "<p class=dim>The most frequent confusions.</p>\n<div class=scroll><table><tr><th>true class</th><th>taken for</th>"
+                      "<th class=num>images</th><th class=num>of the class</th></tr>\n");
     for (int i = 0; i < count; i++) {
         bf_text_add(html, "<tr><td class=name>");
         bf_html_class(html, report, pairs[i].label);
         bf_text_add(html, "</td><td class=name>");
         bf_html_class(html, report, pairs[i].predicted);
-        bf_text_add(html, "</td><td class=num>%lld</td><td class=num>%.1f%%</td></tr>\n", (long long)pairs[i].count, 100 * ratio(pairs[i].count, scores[pairs[i].label].support));
+        bf_text_add(html, "</td><td class=num>%lld</td><td class=num>%.1f%%</td></tr>\n", (long long)pairs[i].count,
+                    100 * ratio(pairs[i].count, scores[pairs[i].label].support));
     }
     bf_text_add(html, "</table></div>\n");
 }
@@ -105,7 +111,9 @@ static int weakest_first(const void *a, const void *b)
 static void add_average(bf_text *html, const char *name, const double sum[3], double weight, int64_t support)
 {
     if (weight > 0)
-        bf_text_add(html, "<tr class=sum><th class=name>%s</th><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%lld</td></tr>\n",
+        bf_text_add(html,
+                    "<tr class=sum><th class=name>%s</th><td class=num>%.3f</td><td class=num>%.3f</td><td class=num>%.3f</td>"
+                    "<td class=num>%lld</td></tr>\n",
                     name, sum[0] / weight, sum[1] / weight, sum[2] / weight, (long long)support);
 }
 
@@ -114,7 +122,10 @@ static void add_scores(bf_text *html, const bf_report *report, const score *scor
     double macro[3] = {0}, weighted[3] = {0};
     int present = 0;
     int64_t support = 0;
-    bf_text_add(html, "<div class='scroll%s'><table><tr><th>class</th><th class=num>precision</th><th class=num>recall</th><th class=num>F1</th><th class=num>images</th></tr>\n", report->classes > MATRIX ? " tall" : "");
+    bf_text_add(html,
+                "<div class='scroll%s'><table><tr><th>class</th><th class=num>precision</th><th class=num>recall</th>"
+                "<th class=num>F1</th><th class=num>images</th></tr>\n",
+                report->classes > MATRIX ? " tall" : "");
     for (int i = 0; i < report->classes; i++) {
         const score *s = &scores[i];
         bf_text_add(html, "<tr><td class=name>");
@@ -123,7 +134,9 @@ static void add_scores(bf_text *html, const bf_report *report, const score *scor
             bf_text_add(html, "</td><td class=num>–</td><td class=num>–</td><td class=num>–</td><td class=num>0</td></tr>\n");
             continue;
         }
-        bf_text_add(html, "</td><td class=num>%.3f</td><td class=num>%.3f</td><td class='num bar' style='--w:%.1f%%'>%.3f</td><td class=num>%lld</td></tr>\n",
+        bf_text_add(html,
+                    "</td><td class=num>%.3f</td><td class=num>%.3f</td><td class='num bar' style='--w:%.1f%%'>%.3f</td>"
+                    "<td class=num>%lld</td></tr>\n",
                     s->precision, s->recall, 100 * s->f1, s->f1, (long long)s->support);
         const double value[3] = {s->precision, s->recall, s->f1};
         for (int k = 0; k < 3; k++) macro[k] += value[k], weighted[k] += value[k] * (double)s->support;

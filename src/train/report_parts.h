@@ -5,6 +5,9 @@
 #include "base/text.h"
 #include "train/report.h"
 
+/* The style sheet (report_style.c). */
+extern const char bf_report_style[];
+
 /* `string` with everything escaped that HTML or an attribute gives a meaning; NULL adds nothing. */
 void bf_html(bf_text *html, const char *string);
 /* Name of a class, escaped; its number where it has none. */

@@ -49,7 +49,8 @@ static void add_base64(bf_text *text, const uint8_t *bytes, size_t size)
     for (size_t i = 0; i < size; i += 3) {
         const size_t rest = size - i;
         const uint32_t bits = (uint32_t)bytes[i] << 16 | (rest > 1 ? (uint32_t)bytes[i + 1] << 8 : 0) | (rest > 2 ? bytes[i + 2] : 0);
-        const char four[4] = {digit[bits >> 18], digit[bits >> 12 & 63], rest > 1 ? digit[bits >> 6 & 63] : '=', rest > 2 ? digit[bits & 63] : '='};
+        const char four[4] = {digit[bits >> 18], digit[bits >> 12 & 63], rest > 1 ? digit[bits >> 6 & 63] : '=',
+                              rest > 2 ? digit[bits & 63] : '='};
         bf_text_append(text, four, 4);
     }
 }

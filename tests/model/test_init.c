@@ -27,7 +27,8 @@ static const float *param(bnff_state *state, const bnff_graph *graph, const char
 static void check_moments(const float *x, int64_t n, double std, bool uniform)
 {
     double sum = 0, squares = 0, largest = 0;
-    for (int64_t i = 0; i < n; i++) sum += (double)x[i], squares += (double)x[i] * (double)x[i], largest = fmax(largest, fabs((double)x[i]));
+    for (int64_t i = 0; i < n; i++)
+        sum += (double)x[i], squares += (double)x[i] * (double)x[i], largest = fmax(largest, fabs((double)x[i]));
     check_close(sum / (double)n, 0, 6 * std / sqrt((double)n));
     check_close(squares / (double)n, std * std, 6 * std * std * sqrt(2 / (double)n));
     if (uniform) assert_true(largest <= sqrt(3) * std * (1 + FLT_EPSILON));
@@ -85,7 +86,8 @@ static void normalizations_begin_as_the_identity(void **state)
     check_ok(bnff_state_init(values, "resnet20", 1, &error), &error);
     for (int p = 0; bnff_graph_param(graph, p, &info); p++) {
         const float *x = bnff_state_params(values)[p];
-        const bool one = info.kind == BNFF_PARAM_BN_WEIGHT || info.kind == BNFF_PARAM_RUNNING_VAR, zero = info.kind == BNFF_PARAM_BN_BIAS || info.kind == BNFF_PARAM_RUNNING_MEAN;
+        const bool one = info.kind == BNFF_PARAM_BN_WEIGHT || info.kind == BNFF_PARAM_RUNNING_VAR,
+                   zero = info.kind == BNFF_PARAM_BN_BIAS || info.kind == BNFF_PARAM_RUNNING_MEAN;
         for (int64_t i = 0; i < info.elements; i++) {
             if (one || zero) check_close(x[i], one, 0);
             else assert_true(x[i] != 7);
@@ -106,9 +108,11 @@ static void seeds_decide(void **state)
     bnff_graph *graph = build("resnet20", &a), *again = build("resnet20", &b);
     check_ok(bnff_state_init(a, "resnet20", 5, &error), &error);
     check_ok(bnff_state_init(b, "resnet20", 5, &error), &error);
-    for (int p = 0; bnff_graph_param(graph, p, &info); p++) check_same_bits(bnff_state_params(a)[p], bnff_state_params(b)[p], (size_t)info.elements);
+    for (int p = 0; bnff_graph_param(graph, p, &info); p++)
+        check_same_bits(bnff_state_params(a)[p], bnff_state_params(b)[p], (size_t)info.elements);
     check_ok(bnff_state_init(b, "resnet20", 6, &error), &error);
-    const float *x = param(a, graph, "layer1.0.conv1.weight", &info), *y = param(b, again, "layer1.0.conv1.weight", &info), *z = param(a, graph, "layer1.0.conv2.weight", &other);
+    const float *x = param(a, graph, "layer1.0.conv1.weight", &info), *y = param(b, again, "layer1.0.conv1.weight", &info),
+                *z = param(a, graph, "layer1.0.conv2.weight", &other);
     int equal = 0;
     for (int i = 0; i < info.elements; i++) equal += x[i] == y[i] || x[i] == z[i];
     assert_int_equal(equal, 0); /* seeds and layers have streams of their own */
@@ -126,7 +130,8 @@ static void layers_have_defaults(void **state)
     bnff_error error;
     bnff_param_info info;
     check_ok(bnff_graph_create(&graph, &error), &error);
-    bnff_value x = bnff_conv2d(graph, "conv", bnff_input(graph, "input", 8), &(bnff_conv_options){.out_channels = 600, .kernel = {3}, .groups = 4, .bias = true});
+    bnff_value x = bnff_conv2d(graph, "conv", bnff_input(graph, "input", 8),
+                               &(bnff_conv_options){.out_channels = 600, .kernel = {3}, .groups = 4, .bias = true});
     bnff_output(graph, bnff_linear(graph, "fc", bnff_global_avgpool(graph, x), 500, true));
     check_ok(bnff_graph_status(graph, &error), &error);
     check_ok(bnff_state_create(graph, &values, &error), &error);
@@ -147,6 +152,7 @@ static void layers_have_defaults(void **state)
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(distributions_are_those_of_torchvision), test(normalizations_begin_as_the_identity), test(seeds_decide), test(layers_have_defaults)};
+    static const struct CMUnitTest tests[] = {test(distributions_are_those_of_torchvision), test(normalizations_begin_as_the_identity),
+                                              test(seeds_decide), test(layers_have_defaults)};
     return run_all(tests);
 }

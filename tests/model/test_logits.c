@@ -35,12 +35,14 @@ static void run(const char *name, bnff_context *context, int height, int width, 
         bnff_run *run;
         check_ok(bnff_state_create(graph, &state, &error), &error);
         check_ok(bnff_state_init(state, name, 1, &error), &error);
-        check_ok(bnff_plan_create(context, graph, &(bnff_plan_options){.size = sizeof(bnff_plan_options), .batch = 1, .height = height, .width = width, .mode = BNFF_EVALUATE}, &plan, &error), &error);
+        const bnff_plan_options options = {.size = sizeof options, .batch = 1, .height = height, .width = width, .mode = BNFF_EVALUATE};
+        check_ok(bnff_plan_create(context, graph, &options, &plan, &error), &error);
         check_ok(bnff_pool_create(context, &pool, &error), &error);
         check_ok(bnff_run_acquire(pool, plan, &run, &error), &error);
         const bnff_tensor input = bnff_nhwc(image, height, width, 3);
         bnff_tensor output = bnff_nhwc(logits, 1, 1, CLASSES);
-        check_ok(bnff_forward(run, &(bnff_forward_args){.size = sizeof(bnff_forward_args), .inputs = &input, .outputs = &output, .params = bnff_state_params(state)}, &error), &error);
+        const bnff_forward_args args = {.size = sizeof args, .inputs = &input, .outputs = &output, .params = bnff_state_params(state)};
+        check_ok(bnff_forward(run, &args, &error), &error);
         bnff_run_release(&run);
         bnff_pool_destroy(&pool);
         bnff_plan_destroy(&plan);
@@ -66,7 +68,8 @@ static void networks_compute_what_torchvision_computes(void **state)
         if (!all && parameters >= (int64_t)LARGE * 1000000) continue;
         run(g.name, context, g.height, g.width, logits, &parameters);
         double largest = 0, worst = 0;
-        for (int k = 0; k < CLASSES; k++) largest = fmax(largest, fabs(g.logits[k])), worst = fmax(worst, fabs((double)logits[k] - g.logits[k]));
+        for (int k = 0; k < CLASSES; k++)
+            largest = fmax(largest, fabs(g.logits[k])), worst = fmax(worst, fabs((double)logits[k] - g.logits[k]));
         print_message("# %s: %.2g of the largest logit\n", g.name, worst / largest);
         check_floats(logits, g.logits, CLASSES, 1e-4 * largest);
     }

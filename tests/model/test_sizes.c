@@ -4,7 +4,8 @@
 
 #include "support.h"
 
-static const char *const names[] = {"densenet121", "densenet161", "densenet-bc-22-12", "densenet-40-12", "resnet18", "resnet50", "resnext50_32x4d", "resnet20", "vgg11_bn", "mobilenet_v2"};
+static const char *const names[] = {"densenet121", "densenet161",     "densenet-bc-22-12", "densenet-40-12", "resnet18",
+                                    "resnet50",    "resnext50_32x4d", "resnet20",          "vgg11_bn",       "mobilenet_v2"};
 
 static bnff_status plan_at(bnff_context *context, const char *name, int size, int batch, bnff_mode mode, bnff_error *error)
 {

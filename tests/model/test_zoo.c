@@ -12,7 +12,9 @@ static uint64_t digest(const bnff_graph *graph)
     for (int p = 0; bnff_graph_param(graph, p, &info); p++) {
         char line[256];
         int length = snprintf(line, sizeof line, "%s[", info.name);
-        for (int d = 0; d < info.rank; d++) length += snprintf(line + length, sizeof line - (size_t)length, "%lld%s", (long long)info.shape[d], d + 1 < info.rank ? "," : "]\n");
+        for (int d = 0; d < info.rank; d++)
+            length += snprintf(line + length, sizeof line - (size_t)length, "%lld%s", (long long)info.shape[d],
+                               d + 1 < info.rank ? "," : "]\n");
         for (int i = 0; i < length; i++) hash = (hash ^ (unsigned char)line[i]) * 0x100000001b3u;
     }
     return hash;
@@ -154,10 +156,29 @@ static void patterns(void **state)
         const char *name;
         bool known;
     } cases[] = {
-        {"densenet-bc-22-12", true}, {"densenet-bc-10-1", true}, {"densenet-bc-1000-256", true}, {"densenet-bc-64-16", true}, {"densenet-7-3", true}, {"densenet-22-48", true},
-        {"densenet-bc-23-12", false}, {"densenet-bc-4-12", false}, {"densenet-bc-1006-12", false}, {"densenet-bc-22-0", false}, {"densenet-bc-22-257", false},
-        {"densenet-bc-022-12", false}, {"densenet-bc-22-12x", false}, {"densenet-bc-22", false}, {"densenet-bc--22-12", false}, {"densenet-bc-22-", false},
-        {"densenet-bc-99999999999999999999-12", false}, {"densenet-bc-L-k", false}, {"densenet-L-k", false}, {"densenet-8-3", false}, {"densenet-4-3", false}, {"densenet-", false}, {"", false},
+        {"densenet-bc-22-12", true},
+        {"densenet-bc-10-1", true},
+        {"densenet-bc-1000-256", true},
+        {"densenet-bc-64-16", true},
+        {"densenet-7-3", true},
+        {"densenet-22-48", true},
+        {"densenet-bc-23-12", false},
+        {"densenet-bc-4-12", false},
+        {"densenet-bc-1006-12", false},
+        {"densenet-bc-22-0", false},
+        {"densenet-bc-22-257", false},
+        {"densenet-bc-022-12", false},
+        {"densenet-bc-22-12x", false},
+        {"densenet-bc-22", false},
+        {"densenet-bc--22-12", false},
+        {"densenet-bc-22-", false},
+        {"densenet-bc-99999999999999999999-12", false},
+        {"densenet-bc-L-k", false},
+        {"densenet-L-k", false},
+        {"densenet-8-3", false},
+        {"densenet-4-3", false},
+        {"densenet-", false},
+        {"", false},
     };
     FOR_EACH(c, cases) {
         test_case("'%s'", c.name);
@@ -206,8 +227,15 @@ static void misspelt_names(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        {"resnet-50", "resnet50"}, {"ResNet18", "resnet18"}, {"densnet121", "densenet121"}, {"densenet-bc-23-12", "densenet-bc-22-12"}, {"vgg16", "vgg16_bn"},
-        {"mobilenetv2", "mobilenet_v2"}, {"resnext50", "resnext50_32x4d"}, {"wide_resnet50", "wide_resnet50_2"}, {"DENSENET-BC-100-12", "densenet-bc-100-12"},
+        {"resnet-50", "resnet50"},
+        {"ResNet18", "resnet18"},
+        {"densnet121", "densenet121"},
+        {"densenet-bc-23-12", "densenet-bc-22-12"},
+        {"vgg16", "vgg16_bn"},
+        {"mobilenetv2", "mobilenet_v2"},
+        {"resnext50", "resnext50_32x4d"},
+        {"wide_resnet50", "wide_resnet50_2"},
+        {"DENSENET-BC-100-12", "densenet-bc-100-12"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         test_case("%s", cases[i][0]);
@@ -229,11 +257,20 @@ static void refuses_nonsense(void **state)
         bnff_model_options options;
         const char *words;
     } cases[] = {
-        {"resnet51", {.classes = 10}, "unknown model 'resnet51'"}, {"resnet51", {.classes = 10}, "did you mean 'resnet5"}, {NULL, {.classes = 10}, "no model"},
-        {"densenet-bc-23-12", {.classes = 10}, "multiple of 6"}, {"densenet-41-12", {.classes = 10}, "multiple of 3"}, {"densenet-bc-22-1000", {.classes = 10}, "growth 1 to 256"},
-        {"densenet-bc-L-k", {.classes = 10}, "stand for numbers"}, {"resnet18", {.classes = 0}, "0 classes"}, {"resnet18", {.classes = -3}, "-3 classes"},
-        {"resnet18", {.classes = 10, .channels = -1}, "-1 image channels"}, {"resnet18", {.classes = 10, .dropout = .5f}, "no dropout"},
-        {"densenet121", {.classes = 10, .dropout = 1}, "not below 1"}, {"densenet121", {.classes = 10, .dropout = NAN}, "not below 1"}, {"resnet18", {.classes = 10, .channels = 65537}, "65537"},
+        {"resnet51", {.classes = 10}, "unknown model 'resnet51'"},
+        {"resnet51", {.classes = 10}, "did you mean 'resnet5"},
+        {NULL, {.classes = 10}, "no model"},
+        {"densenet-bc-23-12", {.classes = 10}, "multiple of 6"},
+        {"densenet-41-12", {.classes = 10}, "multiple of 3"},
+        {"densenet-bc-22-1000", {.classes = 10}, "growth 1 to 256"},
+        {"densenet-bc-L-k", {.classes = 10}, "stand for numbers"},
+        {"resnet18", {.classes = 0}, "0 classes"},
+        {"resnet18", {.classes = -3}, "-3 classes"},
+        {"resnet18", {.classes = 10, .channels = -1}, "-1 image channels"},
+        {"resnet18", {.classes = 10, .dropout = .5f}, "no dropout"},
+        {"densenet121", {.classes = 10, .dropout = 1}, "not below 1"},
+        {"densenet121", {.classes = 10, .dropout = NAN}, "not below 1"},
+        {"resnet18", {.classes = 10, .channels = 65537}, "65537"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         test_case("%s", cases[i].words);
@@ -298,8 +335,15 @@ static void survives_missing_memory(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(every_model_is_the_published_one), test(state_dict_sizes), test(cifar_names), test(patterns), test(list_is_complete), test(misspelt_names),
-        test(refuses_nonsense), test(dropout_is_where_it_belongs), test(survives_missing_memory),
+        test(every_model_is_the_published_one),
+        test(state_dict_sizes),
+        test(cifar_names),
+        test(patterns),
+        test(list_is_complete),
+        test(misspelt_names),
+        test(refuses_nonsense),
+        test(dropout_is_where_it_belongs),
+        test(survives_missing_memory),
     };
     return run_all(tests);
 }

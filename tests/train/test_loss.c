@@ -28,7 +28,9 @@ static void agrees_with_pytorch(void **state)
         for (size_t k = 0; k < n; k++) spread = fmax(spread, 2 * fabs((double)z[k]));
         bnff_error error;
         float *gradient = guarded(n);
-        check_ok(bnff_softmax_cross_entropy(z, batch, classes, y, y ? NULL : golden_f32(file, "soft", NULL, NULL), smoothing, &loss, gradient, &error), &error);
+        check_ok(bnff_softmax_cross_entropy(z, batch, classes, y, y ? NULL : golden_f32(file, "soft", NULL, NULL), smoothing, &loss,
+                                            gradient, &error),
+                 &error);
         check_close(loss, want, (double)smoothing * FLT_EPSILON / 2 * spread + 16 * DBL_EPSILON * (spread + fabs(want)));
         check_floats(gradient, golden_f64(file, "gradient", NULL, NULL), n, ROUNDING + (double)smoothing * FLT_EPSILON / 2);
         check_guards();
@@ -74,11 +76,13 @@ static void survives_extreme_logits(void **state)
     double loss;
     float gradient[3];
     test_case("huge logits");
-    check_ok(bnff_softmax_cross_entropy((const float[]){-3e38f, 3e38f, 0}, 1, 3, (const int32_t[]){1}, NULL, 0, &loss, gradient, &error), &error);
+    check_ok(bnff_softmax_cross_entropy((const float[]){-3e38f, 3e38f, 0}, 1, 3, (const int32_t[]){1}, NULL, 0, &loss, gradient, &error),
+             &error);
     check_close(loss, 0, 0);
     check_floats(gradient, ((const double[]){0, 0, 0}), 3, 0);
     test_case("impossible class, not the label");
-    check_ok(bnff_softmax_cross_entropy((const float[]){1, -INFINITY, 1}, 1, 3, (const int32_t[]){0}, NULL, 0, &loss, gradient, &error), &error);
+    check_ok(bnff_softmax_cross_entropy((const float[]){1, -INFINITY, 1}, 1, 3, (const int32_t[]){0}, NULL, 0, &loss, gradient, &error),
+             &error);
     check_close(loss, log(2), 2 * DBL_EPSILON);
     check_floats(gradient, ((const double[]){-.5, 0, .5}), 3, ROUNDING);
     test_case("not a number");
@@ -92,7 +96,8 @@ static void refuses_nonsense(void **state)
     bnff_error error;
     double loss = -1;
     const int32_t high[N] = {2, 5, 4}, low[N] = {2, 0, -7};
-    check_fails(bnff_softmax_cross_entropy(logits, N, K, high, NULL, 0, &loss, NULL, &error), BNFF_E_ARG, &error, "label 5 of sample 1 is outside [0, 5)");
+    check_fails(bnff_softmax_cross_entropy(logits, N, K, high, NULL, 0, &loss, NULL, &error), BNFF_E_ARG, &error,
+                "label 5 of sample 1 is outside [0, 5)");
     check_fails(bnff_softmax_cross_entropy(logits, N, K, low, NULL, 0, &loss, NULL, &error), BNFF_E_ARG, &error, "label -7 of sample 2");
     check_fails(bnff_softmax_cross_entropy(logits, N, K, NULL, NULL, 0, &loss, NULL, &error), BNFF_E_ARG, &error, "either");
     check_fails(bnff_softmax_cross_entropy(logits, N, K, labels, soft, 0, &loss, NULL, &error), BNFF_E_ARG, &error, "either");
@@ -104,6 +109,7 @@ static void refuses_nonsense(void **state)
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(agrees_with_pytorch), test(gradient_is_the_derivative), test(survives_extreme_logits), test(refuses_nonsense)};
+    static const struct CMUnitTest tests[] = {test(agrees_with_pytorch), test(gradient_is_the_derivative), test(survives_extreme_logits),
+                                              test(refuses_nonsense)};
     return run_all(tests);
 }

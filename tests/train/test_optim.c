@@ -43,7 +43,8 @@ static bench make_bench(const char *isa, int threads, int channels, const bnff_o
 {
     bench b = {.graph = make_graph(channels)};
     bnff_error error;
-    check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = threads, .max_isa = isa}, &b.context, &error), &error);
+    const bnff_context_options machine = {.size = sizeof machine, .threads = threads, .max_isa = isa};
+    check_ok(bnff_context_create(&machine, &b.context, &error), &error);
     check_ok(bnff_optimizer_create(b.context, b.graph, options, frozen, &b.optimizer, &error), &error);
     for (int p = 0; p < PARAMS; p++) {
         const size_t n = (size_t)elements(b.graph, p);
@@ -68,11 +69,16 @@ static void end_bench(bench *b)
 static bnff_optimizer_options golden_options(const json_t *parameters)
 {
     const char *kind = golden_string(parameters, "kind");
-    return (bnff_optimizer_options){
-        .size = sizeof(bnff_optimizer_options), .kind = !strcmp(kind, "sgd") ? BNFF_SGD : !strcmp(kind, "adam") ? BNFF_ADAM : BNFF_ADAMW,
-        .momentum = (float)golden_number(parameters, "momentum"), .nesterov = golden_flag(parameters, "nesterov"), .beta1 = (float)golden_number(parameters, "beta1"),
-        .beta2 = (float)golden_number(parameters, "beta2"), .eps = (float)golden_number(parameters, "eps"), .weight_decay = (float)golden_number(parameters, "weight_decay"),
-        .norm_weight_decay = -1, .bias_weight_decay = -1};
+    return (bnff_optimizer_options){.size = sizeof(bnff_optimizer_options),
+                                    .kind = !strcmp(kind, "sgd") ? BNFF_SGD : !strcmp(kind, "adam") ? BNFF_ADAM : BNFF_ADAMW,
+                                    .momentum = (float)golden_number(parameters, "momentum"),
+                                    .nesterov = golden_flag(parameters, "nesterov"),
+                                    .beta1 = (float)golden_number(parameters, "beta1"),
+                                    .beta2 = (float)golden_number(parameters, "beta2"),
+                                    .eps = (float)golden_number(parameters, "eps"),
+                                    .weight_decay = (float)golden_number(parameters, "weight_decay"),
+                                    .norm_weight_decay = -1,
+                                    .bias_weight_decay = -1};
 }
 
 /* PyTorch's parameter is the beginning of fc.weight here. Each step rounds the parameter and, some ten times over, its update,
@@ -97,7 +103,8 @@ static void agrees_with_pytorch(void **state)
             snprintf(name, sizeof name, "gradient%d", t);
             const float *gradient = golden_f32(file, name, NULL, NULL);
             for (size_t k = 0; k < n; k++) b.gradients[WEIGHT][k] = 4 * gradient[k];
-            bnff_optimizer_step(b.optimizer, b.params, b.gradients, json_number_value(json_array_get(json_object_get(parameters, "lr"), (size_t)t)), 0.25);
+            bnff_optimizer_step(b.optimizer, b.params, b.gradients,
+                                json_number_value(json_array_get(json_object_get(parameters, "lr"), (size_t)t)), 0.25);
             snprintf(name, sizeof name, "after%d", t);
             const double *want = golden_f64(file, name, NULL, NULL);
             for (size_t k = 0; k < n; k++) {
@@ -126,7 +133,8 @@ static void decay_depends_on_the_kind(void **state)
     };
     FOR_EACH(c, cases) {
         test_case("norm=%g bias=%g", (double)c.norm, (double)c.bias);
-        const bnff_optimizer_options options = {.size = sizeof options, .weight_decay = .5f, .norm_weight_decay = c.norm, .bias_weight_decay = c.bias};
+        const bnff_optimizer_options options = {
+            .size = sizeof options, .weight_decay = .5f, .norm_weight_decay = c.norm, .bias_weight_decay = c.bias};
         bench b = make_bench(NULL, 1, 16, &options, NULL);
         for (int p = 0; p < PARAMS; p++) b.params[p][2] = 1, b.gradients[p][2] = 0;
         bnff_optimizer_step(b.optimizer, b.params, b.gradients, 1, 1);
@@ -142,14 +150,20 @@ static void threads_do_not_matter(void **state)
     static const bnff_optimizer_kind kinds[] = {BNFF_SGD, BNFF_ADAMW};
     static const int counts[] = {2, 3, 7};
     FOR_EACH(kind, kinds) {
-        const bnff_optimizer_options options = {.size = sizeof options, .kind = kind, .momentum = .9f, .weight_decay = .01f, .norm_weight_decay = -1, .bias_weight_decay = -1};
+        const bnff_optimizer_options options = {.size = sizeof options,
+                                                .kind = kind,
+                                                .momentum = .9f,
+                                                .weight_decay = .01f,
+                                                .norm_weight_decay = -1,
+                                                .bias_weight_decay = -1};
         bench one = make_bench(NULL, 1, 900, &options, NULL);
         float *want = one.params[CONV];
         for (int t = 0; t < 2; t++) bnff_optimizer_step(one.optimizer, one.params, one.gradients, .1, 1);
         const double norm = bnff_gradient_norm(one.optimizer, one.gradients);
         double squares = 0;
         for (int p = 0; p < PARAMS; p++)
-            for (int64_t i = 0; p != MEAN && p != VAR && i < elements(one.graph, p); i++) squares += (double)one.gradients[p][i] * (double)one.gradients[p][i];
+            for (int64_t i = 0; p != MEAN && p != VAR && i < elements(one.graph, p); i++)
+                squares += (double)one.gradients[p][i] * (double)one.gradients[p][i];
         check_close(norm, sqrt(squares), 1e-12 * norm);
         FOR_EACH(threads, counts) {
             test_case("kind=%d threads=%d", (int)kind, threads);
@@ -169,7 +183,8 @@ static void frozen_stays(void **state)
 {
     (void)state;
     test_case("frozen");
-    const bnff_optimizer_options options = {.size = sizeof options, .momentum = .9f, .weight_decay = .5f, .norm_weight_decay = -1, .bias_weight_decay = -1};
+    const bnff_optimizer_options options = {
+        .size = sizeof options, .momentum = .9f, .weight_decay = .5f, .norm_weight_decay = -1, .bias_weight_decay = -1};
     const bool frozen[PARAMS] = {[CONV] = true, [GAMMA] = true};
     bench b = make_bench(NULL, 2, 16, &options, frozen);
     float before[PARAMS];
@@ -220,7 +235,9 @@ static void checkpoints_continue_exactly(void **state)
         const int moments = options.kind == BNFF_ADAM ? 2 : options.momentum > 0;
         assert_int_equal(bnff_weights_count(weights), 5 * moments + 1);
         assert_true(bnff_weights_find(weights, "optimizer.step") >= 0);
-        if (moments) assert_true(bnff_weights_find(weights, options.kind == BNFF_ADAM ? "optimizer.exp_avg_sq.bn.bias" : "optimizer.momentum.bn.bias") >= 0);
+        if (moments)
+            assert_true(bnff_weights_find(weights, options.kind == BNFF_ADAM ? "optimizer.exp_avg_sq.bn.bias"
+                                                                             : "optimizer.momentum.bn.bias") >= 0);
         check_ok(bnff_optimizer_load(copy, weights, &error), &error);
         const size_t n = (size_t)elements(b.graph, CONV);
         float *start = guarded(n), *want = guarded(n);
@@ -242,12 +259,14 @@ static void foreign_checkpoints_are_refused(void **state)
     test_case("foreign state");
     bnff_error error;
     const bnff_optimizer_options sgd = {.size = sizeof sgd, .momentum = .9f}, adam = {.size = sizeof adam, .kind = BNFF_ADAM};
-    bench small = make_bench(NULL, 1, 16, &sgd, NULL), large = make_bench(NULL, 1, 17, &sgd, NULL), other = make_bench(NULL, 1, 16, &adam, NULL);
+    bench small = make_bench(NULL, 1, 16, &sgd, NULL), large = make_bench(NULL, 1, 17, &sgd, NULL),
+          other = make_bench(NULL, 1, 16, &adam, NULL);
     bnff_weights *weights, *empty;
     check_ok(bnff_weights_create(&weights, &error), &error);
     check_ok(bnff_weights_create(&empty, &error), &error);
     check_ok(bnff_optimizer_store(small.optimizer, weights, &error), &error);
-    check_fails(bnff_optimizer_load(large.optimizer, weights, &error), BNFF_E_FORMAT, &error, "'optimizer.momentum.conv.weight' has another type or shape");
+    check_fails(bnff_optimizer_load(large.optimizer, weights, &error), BNFF_E_FORMAT, &error,
+                "'optimizer.momentum.conv.weight' has another type or shape");
     check_fails(bnff_optimizer_load(other.optimizer, weights, &error), BNFF_E_FORMAT, &error, "'optimizer.exp_avg.conv.weight' is missing");
     check_fails(bnff_optimizer_load(small.optimizer, empty, &error), BNFF_E_FORMAT, &error, "'optimizer.step' is missing");
     bnff_weights_destroy(&weights);
@@ -264,8 +283,14 @@ static void refuses_nonsense(void **state)
         bnff_optimizer_options options;
         const char *words;
     } cases[] = {
-        {{.momentum = -1}, "momentum"}, {{.momentum = NAN}, "momentum"}, {{.nesterov = true}, "Nesterov"}, {{.kind = BNFF_ADAM, .beta1 = 1}, "betas"},
-        {{.kind = BNFF_ADAM, .beta2 = -.5f}, "betas"}, {{.kind = BNFF_ADAM, .eps = -1}, "eps"}, {{.weight_decay = -1}, "weight decay"}, {{.kind = (bnff_optimizer_kind)9}, "kind"},
+        {{.momentum = -1}, "momentum"},
+        {{.momentum = NAN}, "momentum"},
+        {{.nesterov = true}, "Nesterov"},
+        {{.kind = BNFF_ADAM, .beta1 = 1}, "betas"},
+        {{.kind = BNFF_ADAM, .beta2 = -.5f}, "betas"},
+        {{.kind = BNFF_ADAM, .eps = -1}, "eps"},
+        {{.weight_decay = -1}, "weight decay"},
+        {{.kind = (bnff_optimizer_kind)9}, "kind"},
     };
     bnff_error error;
     bnff_context *context;
@@ -312,8 +337,9 @@ static void survives_missing_memory(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(agrees_with_pytorch), test(decay_depends_on_the_kind), test(threads_do_not_matter), test(frozen_stays), test(momentum_can_cycle),
-        test(checkpoints_continue_exactly), test(foreign_checkpoints_are_refused), test(refuses_nonsense), test(survives_missing_memory),
+        test(agrees_with_pytorch), test(decay_depends_on_the_kind), test(threads_do_not_matter),
+        test(frozen_stays), test(momentum_can_cycle), test(checkpoints_continue_exactly),
+        test(foreign_checkpoints_are_refused), test(refuses_nonsense), test(survives_missing_memory),
     };
     return run_all(tests);
 }

@@ -77,16 +77,37 @@ static void check_form(const char *html)
 
 static const char *const names[3] = {"cat", "<dog> & 'wolf'", "T\xC3\xBCr"};
 static const int64_t confusion[9] = {8, 2, 0, 1, 9, 0, 0, 1000, 0};
-static const bf_report_epoch epochs[] = {
-    {1, 1.25, 50.5, 1.5, 48.25, 99, .1, 12.5, 900}, {2, .75, 70, NAN, NAN, NAN, .05, 12.25, 910}, {3, .5, 80, .625, 77.75, 100, .01, 12, 920}};
+static const bf_report_epoch epochs[] = {{1, 1.25, 50.5, 1.5, 48.25, 99, .1, 12.5, 900},
+                                         {2, .75, 70, NAN, NAN, NAN, .05, 12.25, 910},
+                                         {3, .5, 80, .625, 77.75, 100, .01, 12, 920}};
 
 static bf_report full_report(const bf_report_mistake *mistakes, int count)
 {
     static const bf_report_setting settings[] = {{"lr", "0.1"}, {"data", "a & b"}};
     static const char *const next[] = {"bnff val runs/x/weights/best.safetensors \"my data\""};
-    return (bf_report){.title = "demo", .model = "densenet-bc-22-12", .data = "<data>", .machine = "2 threads", .parameters = 71686, .train_images = 60000, .val_images = 10000,
-                       .best_acc1 = 77.75, .best_epoch = 3, .seconds = 3725, .images_per_s = 910.4, .peak_bytes = 300u << 20, .epochs = epochs, .epoch_count = 3, .classes = 3,
-                       .class_names = names, .confusion = confusion, .mistakes = mistakes, .mistake_count = count, .settings = settings, .setting_count = 2, .next_steps = next, .next_step_count = 1};
+    return (bf_report){.title = "demo",
+                       .model = "densenet-bc-22-12",
+                       .data = "<data>",
+                       .machine = "2 threads",
+                       .parameters = 71686,
+                       .train_images = 60000,
+                       .val_images = 10000,
+                       .best_acc1 = 77.75,
+                       .best_epoch = 3,
+                       .seconds = 3725,
+                       .images_per_s = 910.4,
+                       .peak_bytes = 300u << 20,
+                       .epochs = epochs,
+                       .epoch_count = 3,
+                       .classes = 3,
+                       .class_names = names,
+                       .confusion = confusion,
+                       .mistakes = mistakes,
+                       .mistake_count = count,
+                       .settings = settings,
+                       .setting_count = 2,
+                       .next_steps = next,
+                       .next_step_count = 1};
 }
 
 static void tells_everything(void **state)
@@ -98,13 +119,29 @@ static void tells_everything(void **state)
     char *html = read_report(&report);
     check_form(html);
     static const char *const words[] = {
-        "<title>demo · bnff</title>", "densenet-bc-22-12 on &lt;data&gt;", "60,000 training, 10,000 validation images", "3 classes",
-        "<b>77.75%</b><span>best accuracy, epoch 3", "<b>1 h 02 min</b>", "<b>910</b><span>images a second", "<b>300 MiB</b>", "<b>71,686</b>",
-        "epoch 3: validation 77.75%</title>", "epoch 1: training 1.2500</title>", "epoch 2: learning rate 0.05</title>",
-        "cat taken for &lt;dog&gt; &amp; &#39;wolf&#39;: 2 of 10 (20.0%)", "cat recognised: 8 of 10 (80.0%)", "T\xC3\xBCr",
-        "title='a&#39;b.png'", "</span> 98.7%<br>is T\xC3\xBCr", "best.safetensors &quot;my data&quot;", "<td>data</td><td>a &amp; b</td>",
+        "<title>demo · bnff</title>",
+        "densenet-bc-22-12 on &lt;data&gt;",
+        "60,000 training, 10,000 validation images",
+        "3 classes",
+        "<b>77.75%</b><span>best accuracy, epoch 3",
+        "<b>1 h 02 min</b>",
+        "<b>910</b><span>images a second",
+        "<b>300 MiB</b>",
+        "<b>71,686</b>",
+        "epoch 3: validation 77.75%</title>",
+        "epoch 1: training 1.2500</title>",
+        "epoch 2: learning rate 0.05</title>",
+        "cat taken for &lt;dog&gt; &amp; &#39;wolf&#39;: 2 of 10 (20.0%)",
+        "cat recognised: 8 of 10 (80.0%)",
+        "T\xC3\xBCr",
+        "title='a&#39;b.png'",
+        "</span> 98.7%<br>is T\xC3\xBCr",
+        "best.safetensors &quot;my data&quot;",
+        "<td>data</td><td>a &amp; b</td>",
         /* precision 8/9, recall 8/10, F1 16/19; the third class is never said: 0 */
-        "<td class=name>cat</td><td class=num>0.889</td><td class=num>0.800</td>", ">0.842</td><td class=num>10</td>", "</td><td class=num>0.000</td><td class=num>0.000</td>",
+        "<td class=name>cat</td><td class=num>0.889</td><td class=num>0.800</td>",
+        ">0.842</td><td class=num>10</td>",
+        "</td><td class=num>0.000</td><td class=num>0.000</td>",
     };
     FOR_EACH(w, words) assert_true(has(html, w));
     assert_null(strstr(html, "epoch 2: validation"));
@@ -121,8 +158,8 @@ static void averages_are_those_of_scikit_learn(void **state)
     bf_report report = full_report(NULL, 0);
     report.confusion = counts;
     char *html = read_report(&report);
-    assert_true(has(html, "<th class=name>macro average</th><td class=num>0.708</td><td class=num>0.708</td><td class=num>0.708</td><td class=num>7</td>"));
-    assert_true(has(html, "<th class=name>weighted average</th><td class=num>0.714</td><td class=num>0.714</td><td class=num>0.714</td><td class=num>7</td>"));
+    assert_true(has(html, "macro average</th><td class=num>0.708</td><td class=num>0.708</td><td class=num>0.708</td><td class=num>7<"));
+    assert_true(has(html, "weighted average</th><td class=num>0.714</td><td class=num>0.714</td><td class=num>0.714</td><td class=num>7<"));
     assert_true(has(html, "<td class=num>–</td><td class=num>0</td>"));
     bf_free(html);
 }
@@ -140,11 +177,13 @@ static void many_classes_show_pairs(void **state)
     char *html = read_report(&report);
     check_form(html);
     assert_null(strstr(html, "class=matrix"));
-    const char *first = strstr(html, "<td class=name>3</td><td class=name>7</td><td class=num>50</td><td class=num>34.0%</td>"), *second = strstr(html, "<td class=name>7</td><td class=name>3</td><td class=num>25</td>");
+    const char *first = strstr(html, "<td class=name>3</td><td class=name>7</td><td class=num>50</td><td class=num>34.0%</td>"),
+               *second = strstr(html, "<td class=name>7</td><td class=name>3</td><td class=num>25</td>");
     assert_true(first && second && first < second);
     assert_true(has(html, "<td class=name>10</td><td class=name>0</td><td class=num>1</td>")); /* ties in class order, */
     assert_null(strstr(html, "<td class=name>28</td><td class=name>0</td><td class=num>1</td>")); /* 20 pairs in all */
-    assert_true(has(html, "The weakest first.</p>\n<div class='scroll tall'><table><tr><th>class</th><th class=num>precision</th><th class=num>recall</th><th class=num>F1</th><th class=num>images</th></tr>\n<tr><td class=name>7</td>"));
+    assert_true(has(html, "The weakest first.</p>\n<div class='scroll tall'><table><tr><th>class</th>"));
+    assert_true(has(html, "<th class=num>images</th></tr>\n<tr><td class=name>7</td>"));
     bf_free(html);
 }
 
@@ -265,7 +304,8 @@ static void says_where_it_cannot_write(void **state)
     const bf_report report = {0};
     const bf_report_mistake mistake = {.image = {4, 4, 2, (uint8_t[32]){0}}};
     check_fails(bf_report_write(temp_path("no/such/folder/report.html"), &report, &error), BNFF_E_IO, &error, "no/such/folder/report.html");
-    check_fails(bf_report_write(temp_path("report.html"), &(bf_report){.mistakes = &mistake, .mistake_count = 1}, &error), BNFF_E_ARG, &error, "4 x 4 pixels, 2 channels");
+    check_fails(bf_report_write(temp_path("report.html"), &(bf_report){.mistakes = &mistake, .mistake_count = 1}, &error), BNFF_E_ARG,
+                &error, "4 x 4 pixels, 2 channels");
 }
 
 static bnff_status write_one(void *arg, bnff_error *error) { return bf_report_write(temp_path("memory.html"), arg, error); }
@@ -284,8 +324,8 @@ static void survives_missing_memory(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(tells_everything), test(averages_are_those_of_scikit_learn), test(many_classes_show_pairs), test(pictures_are_whole), test(large_pictures_shrink),
-        test(odd_reports_are_well_formed), test(says_where_it_cannot_write), test(survives_missing_memory),
+        test(tells_everything), test(averages_are_those_of_scikit_learn), test(many_classes_show_pairs), test(pictures_are_whole),
+        test(large_pictures_shrink), test(odd_reports_are_well_formed), test(says_where_it_cannot_write), test(survives_missing_memory),
     };
     return run_all(tests);
 }

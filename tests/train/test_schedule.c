@@ -9,7 +9,8 @@ static double number_or_zero(const json_t *parameters, const char *key) { return
 
 static bnff_schedule_kind kind_of(const char *name)
 {
-    static const char *const names[] = {[BNFF_CONSTANT] = "constant", [BNFF_STEP] = "step", [BNFF_COSINE] = "cosine", [BNFF_ONECYCLE] = "onecycle"};
+    static const char *const names[] = {
+        [BNFF_CONSTANT] = "constant", [BNFF_STEP] = "step", [BNFF_COSINE] = "cosine", [BNFF_ONECYCLE] = "onecycle"};
     for (size_t k = 0; k < COUNT_OF(names); k++)
         if (!strcmp(name, names[k])) return (bnff_schedule_kind)k;
     fail_msg("schedule %s", name);
@@ -22,11 +23,17 @@ static void agrees_with_pytorch(void **state)
     golden *file = golden_open("schedules");
     for (int i = 0; i < golden_count(file); i++) {
         const json_t *parameters = golden_case(file, i);
-        const bnff_schedule schedule = {
-            .size = sizeof schedule, .kind = kind_of(golden_string(parameters, "kind")), .lr = golden_number(parameters, "lr"), .lr_min = number_or_zero(parameters, "lr_min"),
-            .step_size = (int)number_or_zero(parameters, "step_size"), .gamma = number_or_zero(parameters, "gamma"), .warmup_epochs = (int)number_or_zero(parameters, "warmup_epochs"),
-            .warmup_decay = number_or_zero(parameters, "warmup_decay"), .warmup_constant = json_is_true(json_object_get(parameters, "warmup_constant")),
-            .epochs = (int)golden_number(parameters, "epochs"), .steps_per_epoch = (int64_t)golden_number(parameters, "steps_per_epoch")};
+        const bnff_schedule schedule = {.size = sizeof schedule,
+                                        .kind = kind_of(golden_string(parameters, "kind")),
+                                        .lr = golden_number(parameters, "lr"),
+                                        .lr_min = number_or_zero(parameters, "lr_min"),
+                                        .step_size = (int)number_or_zero(parameters, "step_size"),
+                                        .gamma = number_or_zero(parameters, "gamma"),
+                                        .warmup_epochs = (int)number_or_zero(parameters, "warmup_epochs"),
+                                        .warmup_decay = number_or_zero(parameters, "warmup_decay"),
+                                        .warmup_constant = json_is_true(json_object_get(parameters, "warmup_constant")),
+                                        .epochs = (int)golden_number(parameters, "epochs"),
+                                        .steps_per_epoch = (int64_t)golden_number(parameters, "steps_per_epoch")};
         size_t steps;
         const double *lr = golden_f64(file, "lr", &steps, NULL), *momenta = golden_f64(file, "momentum", NULL, NULL);
         assert_int_equal(steps, schedule.epochs * schedule.steps_per_epoch);
@@ -56,7 +63,14 @@ static void odd_schedules_stay_finite(void **state)
 {
     (void)state;
     test_case("warm-up as long as the training");
-    const bnff_schedule warm = {.size = sizeof warm, .kind = BNFF_COSINE, .lr = 1, .lr_min = .125, .epochs = 3, .steps_per_epoch = 1, .warmup_epochs = 3, .warmup_decay = .25};
+    const bnff_schedule warm = {.size = sizeof warm,
+                                .kind = BNFF_COSINE,
+                                .lr = 1,
+                                .lr_min = .125,
+                                .epochs = 3,
+                                .steps_per_epoch = 1,
+                                .warmup_epochs = 3,
+                                .warmup_decay = .25};
     check_close(bnff_schedule_lr(&warm, 2, NULL), .75, 1e-15);
     check_close(bnff_schedule_lr(&warm, 3, NULL), .125, 1e-15);
     test_case("past the end");

@@ -8,11 +8,13 @@
 #include "golden.h"
 #include "support.h"
 
-static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *conv, const char *bn, bnff_value x, int channels, int kernel, int stride)
+static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *conv, const char *bn, bnff_value x, int channels, int kernel,
+                          int stride)
 {
     char name[64];
     snprintf(name, sizeof name, "%s%s", prefix, conv);
-    x = bnff_conv2d(graph, name, x, &(bnff_conv_options){.out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}});
+    x = bnff_conv2d(graph, name, x,
+                    &(bnff_conv_options){.out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {kernel / 2}});
     snprintf(name, sizeof name, "%s%s", prefix, bn);
     return bnff_batchnorm(graph, name, x, NULL);
 }
@@ -90,16 +92,21 @@ static void compare(const setting *s, golden *file, const json_t *parameters)
 
 static void train(bnff_context *context, golden *file, const json_t *parameters, const char *level)
 {
-    const int batch = (int)golden_number(parameters, "batch"), size = (int)golden_number(parameters, "image"), classes = (int)golden_number(parameters, "classes");
+    const int batch = (int)golden_number(parameters, "batch"), size = (int)golden_number(parameters, "image"),
+              classes = (int)golden_number(parameters, "classes");
     bnff_error error;
     setting s = make_setting(file, golden_string(parameters, "name"), classes);
     bnff_plan *plan;
     bnff_pool *pool;
     bnff_run *run;
     bnff_optimizer *optimizer;
-    const bnff_optimizer_options options = {.size = sizeof options, .momentum = (float)golden_number(parameters, "momentum"), .weight_decay = (float)golden_number(parameters, "weight_decay"),
-                                            .norm_weight_decay = -1, .bias_weight_decay = -1};
-    const bnff_plan_options planned = {.size = sizeof planned, .batch = batch, .height = size, .width = size, .mode = BNFF_TRAIN, .level = level};
+    const bnff_optimizer_options options = {.size = sizeof options,
+                                            .momentum = (float)golden_number(parameters, "momentum"),
+                                            .weight_decay = (float)golden_number(parameters, "weight_decay"),
+                                            .norm_weight_decay = -1,
+                                            .bias_weight_decay = -1};
+    const bnff_plan_options planned = {
+        .size = sizeof planned, .batch = batch, .height = size, .width = size, .mode = BNFF_TRAIN, .level = level};
     check_ok(bnff_plan_create(context, s.graph, &planned, &plan, &error), &error);
     check_ok(bnff_pool_create(context, &pool, &error), &error);
     check_ok(bnff_optimizer_create(context, s.graph, &options, NULL, &optimizer, &error), &error);
@@ -110,13 +117,17 @@ static void train(bnff_context *context, golden *file, const json_t *parameters,
         const bnff_tensor input = bnff_nchw((float *)golden_f32(file, name, NULL, NULL), size, size, 3);
         bnff_tensor output = bnff_nhwc(logits, 1, 1, classes), back = bnff_nhwc(gradient, 1, 1, classes);
         check_ok(bnff_run_acquire(pool, plan, &run, &error), &error);
-        check_ok(bnff_forward(run, &(bnff_forward_args){.size = sizeof(bnff_forward_args), .inputs = &input, .outputs = &output, .params = s.params}, &error), &error);
+        const bnff_forward_args forward = {.size = sizeof forward, .inputs = &input, .outputs = &output, .params = s.params};
+        check_ok(bnff_forward(run, &forward, &error), &error);
         bnff_state_count_batch(s.state, NULL);
         snprintf(name, sizeof name, "labels%d", step);
         double loss;
-        check_ok(bnff_softmax_cross_entropy(logits, batch, classes, golden_i32(file, name, NULL), NULL, 0, &loss, gradient, &error), &error);
-        check_close(loss, json_number_value(json_array_get(json_object_get(parameters, "losses"), (size_t)step)), 3 * golden_number(parameters, "loss_distance"));
-        check_ok(bnff_backward(run, &(bnff_backward_args){.size = sizeof(bnff_backward_args), .output_gradients = &back, .param_gradients = s.gradients}, &error), &error);
+        const int32_t *labels = golden_i32(file, name, NULL);
+        check_ok(bnff_softmax_cross_entropy(logits, batch, classes, labels, NULL, 0, &loss, gradient, &error), &error);
+        check_close(loss, json_number_value(json_array_get(json_object_get(parameters, "losses"), (size_t)step)),
+                    3 * golden_number(parameters, "loss_distance"));
+        const bnff_backward_args backward = {.size = sizeof backward, .output_gradients = &back, .param_gradients = s.gradients};
+        check_ok(bnff_backward(run, &backward, &error), &error);
         bnff_run_release(&run);
         bnff_optimizer_step(optimizer, s.params, s.gradients, golden_number(parameters, "lr"), 1);
     }
@@ -137,7 +148,8 @@ static void three_steps_agree_with_pytorch(void **state)
     FOR_EACH(network, networks) FOR_EACH(count, threads) {
         bnff_context *context;
         bnff_error error;
-        check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = count}, &context, &error), &error);
+        const bnff_context_options options = {.size = sizeof options, .threads = count};
+        check_ok(bnff_context_create(&options, &context, &error), &error);
         golden *file = golden_open(network);
         for (int level = 0; bnff_level_name(level); level++) {
             const json_t *parameters = golden_case(file, 0);
