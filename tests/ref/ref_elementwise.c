@@ -64,7 +64,7 @@ void ref_activate(const ref_tensor *x, bnff_activation kind, double slope, ref_t
         const double steepest = fmax(fabs(p.dy), near(x, i, p.kink) || near(x, i, p.kink2) ? 1.5 : 0) + p.second * x->e[i];
         const double rounding = exact ? 0 : smooth ? 4 * (fabs(p.y) + fabs(p.dy * x->v[i])) : 2 * (fabs(p.y) + (kind == BNFF_HARDSWISH ? fabs(x->v[i]) : 0.5));
         y->v[i] = p.y;
-        y->e[i] = hypot(steepest * x->e[i], REF_U * rounding);
+        y->e[i] = hypot(steepest * x->e[i], REF_U * rounding) + (smooth ? FLT_MIN : 0); /* below it exp may give 0 */
     }
 }
 
@@ -77,7 +77,7 @@ void ref_activate_backward(const ref_tensor *x, bnff_activation kind, double slo
         if (near(x, i, p.kink)) e += p.jump;
         if (near(x, i, p.kink2)) e += p.jump2;
         if (kind == BNFF_SILU || kind == BNFF_SIGMOID || kind == BNFF_HARDSWISH)
-            e += 4 * REF_U * (fabs(p.dy) + fabs(x->v[i]) * (kind == BNFF_SIGMOID ? p.dy : 0.3) + 0.25);
+            e += FLT_MIN + 4 * REF_U * (fabs(p.dy) + fabs(x->v[i]) * (kind == BNFF_SIGMOID ? p.dy : 0.3) + 0.25);
         const double g = fabs(dy->v[i]) + dy->e[i];
         ref_accumulate(dx, i, p.dy * dy->v[i], sqrt(p.dy * p.dy * dy->e[i] * dy->e[i] + e * e * g * g + 4 * REF_U * REF_U * p.dy * p.dy * g * g));
     }
