@@ -25,6 +25,16 @@ static BNFF_PRINTF(2, 3) void add(page *out, const char *format, ...)
     if (wrote > 0) out->length += (size_t)wrote < left ? (size_t)wrote : left;
 }
 
+/* Names come from a file: they must not break lines or steer a terminal. */
+static void add_name(page *out, const char *before, const char *name)
+{
+    add(out, "%s", before);
+    const size_t start = out->length;
+    add(out, "%.100s", name);
+    for (size_t i = start; i < out->length; i++)
+        if ((unsigned char)out->text[i] < ' ' || out->text[i] == 0x7F) out->text[i] = '?';
+}
+
 static const char *format_shape(char *text, int rank, const int64_t *shape)
 {
     page out = {text, SHAPE_BYTES, 0};
@@ -56,26 +66,31 @@ static void add_names(page *out, const char *what, const char *const *names, int
     add(out, "%s:\n", what);
     for (int i = 0; i < listed && i < LISTED_MAX; i++) {
         const char *nearest = bf_nearest(names[i], others, other_count);
-        add(out, "  %.100s", names[i]);
-        if (nearest) add(out, "  (nearest: %.100s)", nearest);
-        add(out, "\n");
+        add_name(out, "  ", names[i]);
+        if (nearest) add_name(out, "  (nearest: ", nearest);
+        add(out, nearest ? ")\n" : "\n");
     }
     if (total > LISTED_MAX) add(out, "  and %d more\n", total - LISTED_MAX);
 }
 
-static void add_shapes(page *out, const bf_match *m)
+/* One line: what shape the file has it in; param is NULL for a num_batches_tracked. */
+static void add_shape(page *out, const bnff_weights_entry *entry, const bnff_param_info *param)
 {
     char have[SHAPE_BYTES], want[SHAPE_BYTES];
+    add_name(out, "  ", entry->name);
+    add(out, " is %s in the file, %s in the model\n", format_shape(have, entry->rank, entry->shape),
+        param ? format_shape(want, param->rank, param->shape) : "one number");
+}
+
+static void add_shapes(page *out, const bf_match *m)
+{
     bnff_param_info param;
     bnff_weights_entry entry;
     int listed = 0;
     if (m->misshaped) add(out, "of another shape:\n");
     for (int i = 0; i < m->params && listed < LISTED_MAX && bnff_graph_param(m->graph, i, &param); i++) {
-        if (m->fit[i] == BF_FIT_SHAPE && bnff_weights_get(m->weights, m->entry[i], &entry) && ++listed)
-            add(out, "  %.100s is %s in the file, %s in the model\n", entry.name, format_shape(have, entry.rank, entry.shape),
-                format_shape(want, param.rank, param.shape));
-        if (bnff_weights_get(m->weights, m->batches[i], &entry) && entry.elements != 1 && ++listed)
-            add(out, "  %.100s is %s in the file, one number in the model\n", entry.name, format_shape(have, entry.rank, entry.shape));
+        if (m->fit[i] == BF_FIT_SHAPE && bnff_weights_get(m->weights, m->entry[i], &entry) && ++listed) add_shape(out, &entry, &param);
+        if (bnff_weights_get(m->weights, m->batches[i], &entry) && entry.elements != 1 && ++listed) add_shape(out, &entry, NULL);
     }
     if (m->misshaped > listed) add(out, "  and %d more\n", m->misshaped - listed);
 }
@@ -119,13 +134,6 @@ static const char *first_name(const bf_match *m, const left_over *names)
     return "";
 }
 
-/* Names come from a file: they must not steer a terminal. */
-static void make_printable(char *text, size_t length)
-{
-    for (size_t i = 0; i < length; i++)
-        if (((unsigned char)text[i] < ' ' && text[i] != '\n') || text[i] == 0x7F) text[i] = '?';
-}
-
 bnff_status bf_match_report(const bf_match *match, char *detail, size_t size, bnff_error *error)
 {
     page out = {detail, size, 0};
@@ -138,7 +146,6 @@ bnff_status bf_match_report(const bf_match *match, char *detail, size_t size, bn
     add_names(&out, "missing", names.missing, names.missing_count, match->missing, names.unexpected, related ? names.unexpected_count : 0);
     add_names(&out, "unexpected", names.unexpected, names.unexpected_count, match->unexpected, names.missing, related ? names.missing_count : 0);
     add_shapes(&out, match);
-    make_printable(detail, out.length);
     const char *path = bnff_weights_path(match->weights);
     bf_fail(error, BNFF_E_SHAPE, "%s: its tensors do not fit the model: %d missing, %d unexpected, %d of another shape; the first is '%.200s'",
             path ? path : "weights", match->missing, match->unexpected, match->misshaped, first_name(match, &names));
