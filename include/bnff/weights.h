@@ -24,9 +24,13 @@ typedef struct bnff_weights_entry {
 /**
  * Read a weight file; the format is told from its bytes. Hostile files are refused: sizes are checked before anything is
  * allocated, and a .pth is read by a restricted unpickler that builds tensors and containers and calls nothing.
- * .pth: nested "model", "state_dict", "model_state_dict", "state_dict_ema", "model_ema" are entered.
- * In both, the prefixes "module." and "_orig_mod." are stripped.
- * @return BNFF_OK; BNFF_E_IO; BNFF_E_FORMAT: the message names the file and the byte or entry; BNFF_E_MEMORY.
+ *   .safetensors: every rule of the format is enforced.
+ *   .pth, of torch.save since 1.6 (zip) or before: the state dict is the outermost dict, or the one in it under the first of
+ *   "model", "state_dict", "model_state_dict", "state_dict_ema", "model_ema" that is a dict. What is no tensor is passed over.
+ * In both, "module." is stripped if all names begin with it, and "_orig_mod." wherever it is.
+ * Files of more than 256 MiB are mapped: such a file must not be cut short (renaming another over it is fine) while it is open.
+ * @return BNFF_OK; BNFF_E_IO; BNFF_E_FORMAT: the message names the file and the byte or entry; BNFF_E_UNSUPPORTED: a dtype,
+ *         more than 8 dimensions, compressed; BNFF_E_MEMORY. *weights is NULL after a failure.
  */
 BNFF_API bnff_status bnff_weights_open(const char *path, bnff_weights **weights, bnff_error *error);
 /** An empty set, to be filled and saved. */

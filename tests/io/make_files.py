@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Make tests/io/files with torch 2.13 and safetensors 0.8: small weight files as those libraries write them.
+"""Make tests/io/files with torch 2.13 and safetensors 0.8: small weight files as those libraries write them; and smaller ones
+for the fuzz targets to start from.
 
     python3 -m venv V && V/bin/pip install torch==2.13.0 numpy safetensors && V/bin/python tests/io/make_files.py
 """
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 folder = pathlib.Path(__file__).parent / "files"
+corpus = pathlib.Path(__file__).parent.parent / "fuzz" / "corpus"
 
 
 def ramp(*shape):
@@ -80,6 +82,20 @@ def main():
     torch.jit.script(torch.nn.Linear(2, 1)).save(folder / "script.pth")
     contiguous = {k: v.detach().clone().contiguous() for k, v in tensors().items()}
     save_file(contiguous, folder / "reference.safetensors", metadata={"format": "pt", "note": "größe \"x\"\n"})
+    make_corpus()
+
+
+def make_corpus():
+    small = {"a.weight": ramp(2, 2).t(), "a.bias": ramp(2).half(), "n": torch.tensor(1)}
+    for name in ("pth", "safetensors"):
+        (corpus / name).mkdir(parents=True, exist_ok=True)
+    torch.serialization.set_crc32_options(False)  # a checksum would refuse every mutation before it is parsed
+    torch.save(small, corpus / "pth" / "zip")
+    torch.save(small, corpus / "pth" / "legacy", _use_new_zipfile_serialization=False)
+    torch.save({"model": small, "x": np.ones(1), "a": argparse.Namespace(b=1)}, corpus / "pth" / "legacy_p4", pickle_protocol=4,
+               _use_new_zipfile_serialization=False)
+    save_file({k: v.contiguous() for k, v in small.items()}, corpus / "safetensors" / "small", metadata={"format": "pt"})
+    save_file({"e": torch.zeros(0, 3), "s": torch.tensor(True)}, corpus / "safetensors" / "empty")
 
 
 if __name__ == "__main__":
