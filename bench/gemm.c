@@ -24,7 +24,7 @@ static const shape shapes[] = {
     {"stem k=3 n=32", 16, 32, 3, 9, false}, {"stem k=21 n=112", 32, 112, 21, 7, false},
     {"wgrad p=56", 32, 32, 56, 28, true}, {"wgrad p=28", 32, 32, 28, 28, true}, {"wgrad p=14", 32, 32, 14, 14, true},
     {"wgrad p=7", 32, 32, 7, 7, true}, {"wgrad p=56 c=16", 32, 16, 56, 28, true}, {"wgrad m=16 p=56", 16, 32, 56, 28, true},
-    {"wgrad p=56 x1", 32, 32, 56, 1, true}, {"wgrad p=56 x2", 32, 32, 56, 2, true}, {"wgrad p=56 x4", 32, 32, 56, 4, true}, {"wgrad p=56 x8", 32, 32, 56, 8, true},
+    {"wgrad 1x1 p=112", 32, 32, 112, 1, true}, {"wgrad 1x1 p=196", 32, 32, 196, 1, true}, {"wgrad 1x1 p=784", 32, 32, 784, 1, true},
     {"wgrad m=16 c=12", 16, 12, 32, 32, true},
 };
 

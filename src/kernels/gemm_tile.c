@@ -32,11 +32,6 @@ enum { ROWS = 2, MOST_NN = 8, MOST_NT = 12, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MO
 enum { ROWS = 2, MOST_NN = 6, MOST_NT = 6, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 3 };
 #endif
 
-/* Pairs first <= p < last of the batch. */
-typedef struct span {
-    int first, last;
-} span;
-
 BF_INLINE void prefetch_step(bf_prefetch *p)
 {
     for (int lines = p->lines_per_step; lines > 0 && p->current < p->count; lines--) {
@@ -111,17 +106,16 @@ BF_INLINE void k_steps(vf *sums, const float *a, ptrdiff_t lda, const float *b, 
     for (; k > 0; k--, a += lda, b += bk) k_step(sums, a, b, bn, R, N);
 }
 
-BF_INLINE void tile(const bf_gemm *g, span pairs, int i, int j, const int form, const int R, const int N)
+BF_INLINE void tile(const bf_gemm *g, int i, int j, const int form, const int R, const int N)
 {
     const ptrdiff_t lda = g->lda, ldc = g->ldc, bk = form == FORM_NN ? 1 : g->bk, bn = form == FORM_NT ? 1 : g->bn;
     bf_prefetch *const prefetch = g->prefetch;
     float *const c = g->c + j * ldc + i;
     vf sums[28];
-    const bool add = g->accumulate || pairs.first;
     BF_UNROLL
-    for (int q = 0; q < R * N; q++) sums[q] = add ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
+    for (int q = 0; q < R * N; q++) sums[q] = g->accumulate ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
     int since = 0; /* k-steps since the last prefetch */
-    for (const bf_gemm_pair *pair = g->pairs + pairs.first, *end = g->pairs + pairs.last; pair < end; pair++) {
+    for (const bf_gemm_pair *pair = g->pairs, *end = g->pairs + g->count; pair < end; pair++) {
         const float *a = pair->a + i, *b = pair->b + j * bn;
         for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk) {
             part = k < PREFETCH_EVERY ? k : PREFETCH_EVERY;
@@ -136,44 +130,63 @@ BF_INLINE void tile(const bf_gemm *g, span pairs, int i, int j, const int form, 
     for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, sums[q]);
 }
 
-#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, span pairs, int i, int j) { tile(g, pairs, i, j, form, R, N); }
+#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, int i, int j) { tile(g, i, j, form, R, N); }
 #define TILES(R, N) TILE(FORM_NN, R, N) TILE(FORM_NT, R, N) TILE(FORM_ANY, R, N)
 SHAPES(TILES)
 
-typedef void tile_fn(const bf_gemm *g, span pairs, int i, int j);
+typedef void tile_fn(const bf_gemm *g, int i, int j);
 #define ENTRY(R, N) [R][N] = {tile_FORM_NN_##R##_##N, tile_FORM_NT_##R##_##N, tile_FORM_ANY_##R##_##N},
 static tile_fn *const tiles[5][15][FORMS] = {SHAPES(ENTRY)};
 
-/* The pairs from `first` on that go together. In the weight gradient both operands are new in every pair, and every register
- * tile visits all of them: what is visited together stays in L1. Otherwise b is, and a streams from L2 unhindered. */
-static span next_span(const bf_gemm *g, int first, int form)
-{
-    if (form == FORM_NN) return (span){first, g->count};
-    int last = first, k = 0;
-    do k += g->pairs[last++].k;
-    while (last < g->count && (k + g->pairs[last].k) * (g->m + g->n) <= L1_FLOATS);
-    return (span){first, last};
-}
-
-/* n columns from j on, with tiles that are there for them. */
-static void piece(const bf_gemm *g, span pairs, int form, int j, int n)
+/* n columns from j on, by the tiles that are there for them. */
+static void columns(const bf_gemm *g, int form, int j, int n)
 {
     const bool wide = n <= WIDE_MOST && g->m >= WIDE_ROWS * V;
     const int rows = wide ? WIDE_ROWS : g->m < ROWS * V ? 1 : ROWS;
     tile_fn *const run = tiles[rows][n][form];
-    for (int i = 0; i < g->m; i += rows * V) run(g, pairs, i, j);
+    for (int i = 0; i < g->m; i += rows * V) run(g, i, j);
+}
+
+static void all_columns(const bf_gemm *g, int form)
+{
+    static const int most[FORMS] = {MOST_NN, MOST_NT, MOST_ANY};
+    const int pieces = (g->n + most[form] - 1) / most[form], n = g->n / pieces, longer = g->n % pieces;
+    for (int q = 0, j = 0; q < pieces; q++) {
+        columns(g, form, j, n + (q < longer));
+        j += n + (q < longer);
+    }
+}
+
+/* A pair of more than `most` k, in parts as equal as can be. */
+static void long_pair(bf_gemm *g, bf_gemm_pair rest, int form, int most)
+{
+    for (int parts = (rest.k + most - 1) / most; parts > 0; parts--) {
+        const bf_gemm_pair now = {rest.a, rest.b, rest.k / parts};
+        g->pairs = &now, g->count = 1;
+        all_columns(g, form);
+        g->accumulate = true;
+        rest = (bf_gemm_pair){rest.a + now.k * g->lda, rest.b + now.k * g->bk, rest.k - now.k};
+    }
+}
+
+/* In the weight gradient both operands are new in every pair, and every register tile visits all of them: the k that are
+ * visited together stay in L1. Elsewhere b is used again and a streams from L2 unhindered. */
+static void in_parts(const bf_gemm *g, int form)
+{
+    bf_gemm part = *g;
+    const int most = L1_FLOATS / (g->m + g->n) > 32 ? L1_FLOATS / (g->m + g->n) : 32;
+    for (int first = 0, last; first < g->count; first = last) {
+        int k = g->pairs[first].k;
+        for (last = first + 1; last < g->count && k + g->pairs[last].k <= most; last++) k += g->pairs[last].k;
+        part.pairs = g->pairs + first, part.count = last - first;
+        if (k > most) long_pair(&part, g->pairs[first], form, most);
+        else all_columns(&part, form);
+        part.accumulate = true;
+    }
 }
 
 void BF_ISA_NAME(gemm)(const bf_gemm *g)
 {
-    static const int most[FORMS] = {MOST_NN, MOST_NT, MOST_ANY};
     const int form = g->bk == 1 ? FORM_NN : g->bn == 1 ? FORM_NT : FORM_ANY;
-    const int pieces = (g->n + most[form] - 1) / most[form], n = g->n / pieces, longer = g->n % pieces;
-    for (span pairs = {0}; pairs.last < g->count;) {
-        pairs = next_span(g, pairs.last, form);
-        for (int q = 0, j = 0; q < pieces; q++) {
-            piece(g, pairs, form, j, n + (q < longer));
-            j += n + (q < longer);
-        }
-    }
+    (form == FORM_NN ? all_columns : in_parts)(g, form);
 }
