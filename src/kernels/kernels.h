@@ -32,7 +32,7 @@ typedef struct bf_act {
 typedef struct bf_prefetch {
     struct { const char *at, *end; } range[8];
     int count, current;
-    int lines_per_step; /* cache lines every 16 k-steps */
+    int lines_per_step; /* cache lines every 16 k of a register tile: a GEMM has about m*n / gemm_tile * k / 16 such steps */
 } bf_prefetch;
 
 /* One product of a batch: c[j][i] += sum_k a[k*lda + i] * b[k*bk + j*bn]. */
@@ -67,6 +67,7 @@ typedef struct bf_taps {
 typedef struct bf_kernels {
     const char *isa;
     int vector; /* floats in a vector register */
+    int gemm_tile; /* elements of c in a full register tile of gemm */
 #include "kernels/kernels.def"
 } bf_kernels;
 #undef BF_KERNEL

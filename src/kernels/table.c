@@ -9,5 +9,6 @@ extern const bf_kernels BF_ISA_NAME(kernels);
 const bf_kernels BF_ISA_NAME(kernels) = {
     .isa = BF_TEXT(BF_ISA),
     .vector = BF_VECTOR,
+    .gemm_tile = BF_VECTOR == 16 ? 32 * 14 : BF_VECTOR == 8 ? 16 * 6 : 8 * 6,
 #include "kernels/kernels.def"
 };
