@@ -1,5 +1,6 @@
 #include "train/batch_fit.h"
 
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -30,12 +31,12 @@ static bnff_status plan_info(bf_network *network, bnff_mode mode, int batch, int
     return BNFF_OK;
 }
 
-/* A batch is being used, one is ready and one being filled; each worker holds a decoded photograph, some 12 MiB of one. */
+/* Batches of both loaders; each worker holds a decoded photograph, some 12 MiB of one. */
 static size_t loading_bytes(const bf_network *network, const bf_fit_request *request, int batch)
 {
-    const int side = request->train_size > request->val_size ? request->train_size : request->val_size;
-    const double image = (double)side * side * network->channels * sizeof(float);
-    return (size_t)(image * batch * (request->workers ? 3 + request->workers : 2) + 12e6 * (request->workers + 1));
+    enum { BATCHES = 4 /* of a loader: one in use, the others ready or being filled */ };
+    const double train = (double)request->train_size * request->train_size, val = (double)request->val_size * request->val_size;
+    return (size_t)((train + val) * network->channels * sizeof(float) * batch * BATCHES + 12e6 * (request->workers + 1));
 }
 
 bnff_status bf_memory_need_of(bf_network *network, const bf_fit_request *request, int batch, bf_memory_need *need, bnff_error *error)
@@ -44,7 +45,8 @@ bnff_status bf_memory_need_of(bf_network *network, const bf_fit_request *request
     BF_TRY(plan_info(network, BNFF_TRAIN, batch, request->train_size, &train, error));
     BF_TRY(plan_info(network, BNFF_EVALUATE, batch, request->val_size, &val, error));
     need->arena = train.arena_bytes > val.arena_bytes ? train.arena_bytes : val.arena_bytes;
-    need->state = train.weight_bytes + (size_t)request->moments * sizeof(float) * (size_t)bf_network_parameters(network);
+    /* Moments, and copies of parameters and moments while a checkpoint is packed. */
+    need->state = train.weight_bytes + (size_t)(1 + 2 * request->moments) * sizeof(float) * (size_t)bf_network_parameters(network);
     need->loading = loading_bytes(network, request, batch);
     need->total = need->arena + need->state + need->loading + overhead;
     return BNFF_OK;
@@ -63,21 +65,22 @@ static int largest_fitting(bf_network *network, const bf_fit_request *request, i
     return fits;
 }
 
-static bnff_status refuse(bf_network *network, const bf_fit_request *request, int batch, size_t need, bnff_error *error)
+static bnff_status suggest(bf_network *network, const bf_fit_request *request, int batch, bnff_error *error)
 {
-    char needs[32], free_now[32];
-    bf_fail(error, BNFF_E_MEMORY, "training with batch %d at %d pixels needs %s, %s free", batch, request->train_size,
-            bf_bytes_text(need, needs), bf_bytes_text(request->available, free_now));
-    const int fits = largest_fitting(network, request, batch, request->available);
+    const int fits = largest_fitting(network, request, batch, request->available ? request->available : SIZE_MAX);
     if (fits) return bf_hint(error, BNFF_E_MEMORY, "batch %d fits (--batch-size %d); smaller images need less too", fits, fits);
     return bf_hint(error, BNFF_E_MEMORY, "no batch fits: take smaller images (--train-crop-size) or a smaller model");
 }
 
 bnff_status bf_memory_check(bf_network *network, const bf_fit_request *request, int batch, bf_memory_need *need, bnff_error *error)
 {
-    BF_TRY(bf_memory_need_of(network, request, batch, need, error));
-    if (!request->available || need->total <= request->available) return BNFF_OK;
-    return refuse(network, request, batch, need->total, error);
+    const bnff_status status = bf_memory_need_of(network, request, batch, need, error);
+    if (status == BNFF_E_MEMORY) return suggest(network, request, batch, error); /* more than can be addressed */
+    if (status != BNFF_OK || !request->available || need->total <= request->available) return status;
+    char needs[32], free_now[32];
+    bf_fail(error, BNFF_E_MEMORY, "training with batch %d at %d pixels needs %s, %s free", batch, request->train_size,
+            bf_bytes_text(need->total, needs), bf_bytes_text(request->available, free_now));
+    return suggest(network, request, batch, error);
 }
 
 bnff_status bf_batch_auto(bf_network *network, const bf_fit_request *request, int *batch, bnff_error *error)

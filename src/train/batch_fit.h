@@ -2,7 +2,7 @@
 #ifndef BF_TRAIN_BATCH_FIT_H
 #define BF_TRAIN_BATCH_FIT_H
 
-#include "train/network.h"
+#include "train/train_network.h"
 
 typedef struct bf_memory_need {
     size_t arena;   /* the larger of the training and the evaluation plan's */

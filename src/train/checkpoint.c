@@ -161,6 +161,23 @@ void bf_checkpoint_close(bf_checkpoint *checkpoint)
     *checkpoint = (bf_checkpoint){0};
 }
 
+static bool is_moment(const bnff_weights_entry *entry) { return !strncmp(entry->name, "optimizer.", 10); }
+
+/* The set without an optimizer's tensors; NULL where it has none, and can be used as it is. */
+static bnff_status without_moments(const bnff_weights *weights, bnff_weights **network, bnff_error *error)
+{
+    bnff_weights_entry entry;
+    bool any = false;
+    for (int i = 0; !any && bnff_weights_get(weights, i, &entry); i++) any = is_moment(&entry);
+    if (!any) return BNFF_OK;
+    BF_TRY(bnff_weights_create(network, error));
+    bnff_status status = BNFF_OK;
+    for (int i = 0; status == BNFF_OK && bnff_weights_get(weights, i, &entry); i++)
+        if (!is_moment(&entry)) status = bnff_weights_add(*network, &entry, error);
+    if (status != BNFF_OK) bnff_weights_destroy(network);
+    return status;
+}
+
 /* "missing:\n  a\n  b\nunexpected:\n  c\n" becomes "missing: a, b; unexpected: c". */
 static void one_line(char *text)
 {
@@ -180,24 +197,21 @@ static void one_line(char *text)
     *to = '\0';
 }
 
-bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, const char *path, const char *classifier, bnff_load_report *report,
-                            bnff_error *error)
+/* Add the lists of what does not fit to the message. */
+static void add_detail(char *detail, bnff_error *error)
+{
+    if (!error || !detail[0]) return;
+    one_line(detail);
+    const size_t length = strlen(error->message);
+    snprintf(error->message + length, sizeof error->message - length, "; %s", detail);
+}
+
+bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, const char *classifier, bnff_load_report *report, bnff_error *error)
 {
     bnff_weights *tensors = NULL;
-    BF_TRY(bnff_weights_create(&tensors, error));
-    bnff_status status = BNFF_OK;
-    bnff_weights_entry entry;
-    for (int i = 0; status == BNFF_OK && bnff_weights_get(weights, i, &entry); i++)
-        if (strncmp(entry.name, "optimizer.", 10)) status = bnff_weights_add(tensors, &entry, error);
-    if (status == BNFF_OK) {
-        bnff_error inner = {0};
-        status = bnff_state_load(network->state, tensors, classifier, report, &inner);
-        if (status != BNFF_OK) {
-            one_line(report->detail);
-            bf_fail(error, status, "%s: %s%s%s", path, inner.message, *report->detail ? "; " : "", report->detail);
-            bf_hint(error, status, "%s", inner.hint);
-        }
-    }
+    BF_TRY(without_moments(weights, &tensors, error));
+    const bnff_status status = bnff_state_load(network->state, tensors ? tensors : weights, classifier, report, error);
+    if (status != BNFF_OK) add_detail(report->detail, error);
     bnff_weights_destroy(&tensors);
     return status;
 }
@@ -205,6 +219,6 @@ bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, co
 bnff_status bf_checkpoint_restore(const bf_checkpoint *checkpoint, bf_network *network, bnff_optimizer *optimizer, bnff_error *error)
 {
     bnff_load_report report = {0};
-    BF_TRY(bf_network_load(network, checkpoint->weights, checkpoint->path, NULL, &report, error));
+    BF_TRY(bf_network_load(network, checkpoint->weights, NULL, &report, error));
     return bnff_optimizer_load(optimizer, checkpoint->weights, error);
 }

@@ -8,7 +8,7 @@
 
 #include "train/card.h"
 #include "train/metrics.h"
-#include "train/network.h"
+#include "train/train_network.h"
 
 /* How far a training is. Every random number is a function of (seed, epoch, batch, position), so the seed in args.json and
  * this cursor are the whole state of the generators. */
@@ -47,7 +47,6 @@ void bf_checkpoint_close(bf_checkpoint *checkpoint);
 bnff_status bf_checkpoint_restore(const bf_checkpoint *checkpoint, bf_network *network, bnff_optimizer *optimizer, bnff_error *error);
 
 /* Load a network's tensors, leaving out those of an optimizer. classifier, report: as bnff_state_load. */
-bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, const char *path, const char *classifier, bnff_load_report *report,
-                            bnff_error *error);
+bnff_status bf_network_load(bf_network *network, const bnff_weights *weights, const char *classifier, bnff_load_report *report, bnff_error *error);
 
 #endif

@@ -9,7 +9,7 @@
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
 #include "train/held_out.h"
-#include "train/network.h"
+#include "train/train_network.h"
 #include <bnff/train.h>
 
 struct bnff_classifier {
@@ -106,7 +106,7 @@ static bnff_status open_weights(bnff_classifier *c, const bnff_weights *weights,
     const bnff_plan_options shared = {.size = sizeof shared};
     BF_TRY(bf_network_create(c->context, c->card.model, c->card.classes, c->card.channels, &shared, &c->network, error));
     bnff_load_report report = {0};
-    BF_TRY(bf_network_load(&c->network, weights, c->path, NULL, &report, error));
+    BF_TRY(bf_network_load(&c->network, weights, NULL, &report, error));
     const size_t pixels = (size_t)c->card.crop_size * (size_t)c->card.crop_size * (size_t)c->card.channels;
     c->pixels = bf_calloc(pixels, sizeof(float));
     c->logits = bf_calloc((size_t)c->card.classes, sizeof(float));

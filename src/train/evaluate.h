@@ -5,7 +5,7 @@
 #include <bnff/data.h>
 
 #include "train/metrics.h"
-#include "train/network.h"
+#include "train/train_network.h"
 
 typedef struct bf_evaluation {
     bf_metrics metrics;

@@ -25,6 +25,9 @@ static bnff_status open_data(bnff_trainer *t, int channels, bnff_error *error)
     BF_TRY(bnff_dataset_open(o->data, BNFF_SPLIT_VAL, &options, &t->val_data, error));
     o->in_channels = bnff_dataset_channels(t->train_data);
     if (!o->val_ratio) o->val_ratio = options.val_ratio;
+    const char *first;
+    const int64_t unread = bnff_dataset_unsupported(t->train_data, &first);
+    if (unread) bf_warn(t, "%" PRId64 " files are in formats that are not read (JPEG, PNG, PPM and BMP are), such as %s", unread, first);
     return bf_held_out_find(o->data, &options, t->train_data, t->val_data, &t->card.held_out, error);
 }
 
@@ -127,7 +130,7 @@ static bnff_status load_weights(bnff_trainer *t, const bnff_weights *weights, bn
     bnff_model_info model;
     bnff_model_find(o->model, &model);
     bnff_load_report report = {0};
-    BF_TRY(bf_network_load(&t->network, weights, o->weights, model.classifier, &report, error));
+    BF_TRY(bf_network_load(&t->network, weights, model.classifier, &report, error));
     bf_text_add(&t->notes, "weights from %s: %d tensors", o->weights, report.loaded);
     if (report.head_replaced) {
         bf_text_add(&t->notes, "; head %s replaced, ", model.classifier);

@@ -136,7 +136,7 @@ static bnff_status evaluate_best(bnff_trainer *t, bnff_error *error)
         bnff_weights *weights = NULL;
         bnff_load_report report = {0};
         status = bnff_weights_open(path, &weights, error);
-        if (status == BNFF_OK) status = bf_network_load(&t->network, weights, path, NULL, &report, error);
+        if (status == BNFF_OK) status = bf_network_load(&t->network, weights, NULL, &report, error);
         bnff_weights_destroy(&weights);
     }
     bf_free(path);

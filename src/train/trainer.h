@@ -12,7 +12,7 @@
 #include "train/evaluate.h"
 #include "train/freeze.h"
 #include "train/metrics.h"
-#include "train/network.h"
+#include "train/train_network.h"
 #include "train/report.h"
 
 typedef void (*bf_event_fn)(void *user, const bnff_event *event);

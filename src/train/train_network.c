@@ -1,4 +1,4 @@
-#include "train/network.h"
+#include "train/train_network.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 /* A classifier network in use: graph, state, memory, and plans by mode and shape. Shared by training and evaluation. */
-#ifndef BF_TRAIN_NETWORK_H
-#define BF_TRAIN_NETWORK_H
+#ifndef BF_TRAIN_TRAIN_NETWORK_H
+#define BF_TRAIN_TRAIN_NETWORK_H
 
 #include <bnff/model.h>
 #include <bnff/plan.h>
