@@ -15,6 +15,8 @@
 /* 80 images of 16 x 16 pixels in 4 classes; batch 16: an epoch has 5 steps. */
 static inline bnff_train_options tiny_options(const char *name)
 {
+    static char output_dir[512]; /* temp_path's own would not last */
+    snprintf(output_dir, sizeof output_dir, "%s", temp_path("runs"));
     bnff_train_options o;
     bnff_train_options_init(&o);
     o.data = "synthetic:80x16x4";
@@ -23,7 +25,7 @@ static inline bnff_train_options tiny_options(const char *name)
     o.batch = 16;
     o.seed = 7;
     o.workers = 1;
-    o.output_dir = temp_path("runs");
+    o.output_dir = output_dir;
     o.name = name;
     o.checkpoint_seconds = -1;
     o.report = false;
