@@ -136,12 +136,24 @@ static uint8_t *row_of(const bmp *b, const bnff_image *image, int64_t y)
     return image->pixels + (size_t)(b->top_down ? y : b->height - 1 - y) * (size_t)b->width * 3;
 }
 
-static bnff_status read_plain(const bmp *b, uint8_t palette[256][3], const bnff_image *image)
+/* Rows are padded to 32 bits; the last one need not be. */
+static size_t stride_of(const bmp *b) { return ((size_t)b->width * b->depth + 31) / 32 * 4; }
+
+static bool is_runs(const bmp *b) { return b->compression == BI_RLE8 || b->compression == BI_RLE4; }
+
+/* Before memory is taken: are there bytes for so many pixels? Four bytes of RLE skip 255 rows and columns at most. */
+static bnff_status check_length(const bmp *b)
 {
-    const size_t stride = ((size_t)b->width * b->depth + 31) / 32 * 4, last = ((size_t)b->width * b->depth + 7) / 8;
-    if ((size_t)(b->height - 1) * stride + last > b->size - b->pixels_at) return refuse(b, "its pixels are cut off");
-    for (int64_t y = 0; y < b->height; y++) read_row(b, palette, b->bytes + b->pixels_at + (size_t)y * stride, row_of(b, image, y));
-    return BNFF_OK;
+    if (b->width < 1 || b->height < 1 || b->width > BF_IMAGE_PIXELS_MAX || b->height > BF_IMAGE_PIXELS_MAX) return BNFF_OK; /* refused soon */
+    if (b->width * b->height > BF_IMAGE_PIXELS_MAX) return BNFF_OK;
+    const size_t last = ((size_t)b->width * b->depth + 7) / 8, left = b->size - b->pixels_at;
+    const bool fits = is_runs(b) ? (size_t)(b->width * b->height) / (255 * 255) <= left : (size_t)(b->height - 1) * stride_of(b) + last <= left;
+    return fits ? BNFF_OK : refuse(b, "its pixels are cut off");
+}
+
+static void read_plain(const bmp *b, uint8_t palette[256][3], const bnff_image *image)
+{
+    for (int64_t y = 0; y < b->height; y++) read_row(b, palette, b->bytes + b->pixels_at + (size_t)y * stride_of(b), row_of(b, image, y));
 }
 
 /* Where an RLE stream writes next; what it skips stays palette entry 0. */
@@ -209,6 +221,9 @@ bnff_status bf_decode_bmp(const uint8_t *bytes, size_t size, const char *name, b
     uint8_t palette[256][3];
     BF_TRY(read_header(&b));
     if (b.depth <= 8) BF_TRY(read_palette(&b, palette));
+    BF_TRY(check_length(&b));
     BF_TRY(bf_image_reserve(name, b.width, b.height, 3, image, error));
-    return b.compression == BI_RLE8 || b.compression == BI_RLE4 ? read_runs(&b, palette, image) : read_plain(&b, palette, image);
+    if (is_runs(&b)) return read_runs(&b, palette, image);
+    read_plain(&b, palette, image);
+    return BNFF_OK;
 }

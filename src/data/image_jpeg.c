@@ -81,11 +81,12 @@ static void open_bytes(reader *r, const uint8_t *bytes, size_t size)
     jpeg_read_header(&r->jpeg, TRUE);
 }
 
-/* A Huffman-coded block takes at least one bit (its DC code), so fewer bits than 8x8 blocks cannot be a whole picture. */
+/* A Huffman-coded block takes at least one bit (its DC code), so fewer bits than 8x8 blocks cannot be a whole picture; arithmetic coding
+ * comes down to a few hundredths of a bit where all blocks are alike. */
 static void check_plausible(reader *r, size_t size)
 {
     const uint64_t blocks = (uint64_t)((r->jpeg.image_width + 7) / 8) * ((r->jpeg.image_height + 7) / 8);
-    if (!r->jpeg.arith_code && blocks > 8 * (uint64_t)size) refuse(r, "too few bytes for its size in pixels");
+    if (blocks > (r->jpeg.arith_code ? 1000 : 8) * (uint64_t)size) refuse(r, "too few bytes for its size in pixels");
 }
 
 /* Four inks as Adobe stores them, inverted (255 is no ink), to RGB as Pillow does: c and k are what the bytes say,
