@@ -109,6 +109,7 @@ const cli_option train_option_table[] = {
     {"model,m", CLI_STRING, TRAIN(model), "NAME", "An architecture that 'bnff models' lists. Default: by the data."},
     {"weights,pretrained,pretrained-path,initial-checkpoint", CLI_STRING, TRAIN(weights), "FILE", "Start from these (.safetensors, .pth); the head is replaced for the data's classes."},
     {"freeze", CLI_STRING, TRAIN(freeze), "WHAT", "backbone, a number of leading layers, or a regular expression on parameter names; frozen parts cost no backward."},
+    {"freeze-epochs", CLI_INT, TRAIN(freeze_epochs), "N", "End the freeze after N epochs.", 0, 1000000},
     {"freeze-bn", CLI_CUSTOM, 0, "WHAT", "stats: normalise with the running statistics; all: also keep weight and bias.", .parse = parse_freeze_bn},
 
     {"Optimization", CLI_GROUP},
@@ -145,6 +146,8 @@ const cli_option train_option_table[] = {
     {"exist-ok", CLI_FLAG, TRAIN(exist_ok), NULL, "Use the folder even if it exists; its files are replaced."},
     {"resume", CLI_OPTIONAL, OWN(resume), "[RUN]", "Go on with a run, bit for bit as if it had not stopped; without RUN the newest one."},
     {"save-period", CLI_INT, TRAIN(save_period), "N", "Also keep a checkpoint every N epochs.", 1, 1000000},
+    {"checkpoint-hist", CLI_INT, TRAIN(checkpoint_hist), "N", "Of those, keep the newest N (all).", 0, 1000000},
+    {"eval-metric", CLI_STRING, TRAIN(eval_metric), "NAME", "What makes the best epoch: acc1 (default) or loss."},
     {"checkpoint-seconds", CLI_DOUBLE, TRAIN(checkpoint_seconds), "S", "Save every S seconds in mid-epoch too (300; -1: never).", -1},
     {"report", CLI_FLAG, TRAIN(report), NULL, "Write report.html at the end (default)."},
     {"no-report", CLI_UNFLAG, TRAIN(report), NULL, "Do not."},
