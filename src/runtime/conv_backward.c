@@ -217,8 +217,13 @@ static void weight_gradient(work *w, const bf_tile *tile, const float *x, int xb
 
 /* -- data gradient -- */
 
-/* n pixels of dx, `step` apart, from c on: the products of all taps and output blocks. */
-static void multiply(const work *w, int xb, int tap_count, int n, float *c, ptrdiff_t ldc, bool accumulate)
+/* Output blocks [first, last) taken now: a portion whose weights stay in L2 while the rows go by. */
+typedef struct portion {
+    int first, last;
+} portion;
+
+/* n pixels of dx from c on: the products of all taps and a portion of the output blocks. */
+static void multiply(const work *w, int xb, portion part, int tap_count, int n, float *c, ptrdiff_t ldc, bool accumulate)
 {
     const bf_packing *p = &w->c->transposed;
     const size_t *inner = p->inner + (size_t)xb * (size_t)p->inner_count;
@@ -228,7 +233,7 @@ static void multiply(const work *w, int xb, int tap_count, int n, float *c, ptrd
     for (int ld = BF_LANES; ld <= BF_BLOCK; ld += BF_BLOCK - BF_LANES) {
         bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = lanes, .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any};
         for (int i = 0; i < tap_count; i++)
-            for (int b = 0; b < w->y->count; b++) {
+            for (int b = part.first; b < part.last; b++) {
                 if (w->y->blocks[b].ld != ld || inner[b] == SIZE_MAX) continue;
                 w->m.pairs[g.count++] = (bf_gemm_pair){packed + (size_t)w->m.taps[i].tap * p->tap[xb] + inner[b],
                                                        w->m.dy.base[b] + (ptrdiff_t)w->m.taps[i].pixel * ld, w->y->blocks[b].channels};
@@ -239,14 +244,14 @@ static void multiply(const work *w, int xb, int tap_count, int n, float *c, ptrd
     }
 }
 
-static void data_gradient_row(work *w, int image, int ih, int xb, float *row)
+static void data_gradient_row(work *w, portion part, int image, int ih, int xb, float *row)
 {
     const bf_conv *c = w->c;
     const ptrdiff_t ld = w->x->blocks[xb].ld;
     bool any_row = false;
     for (int kh = 0; kh < c->kh; kh++) any_row |= out_row(c, ih, kh) >= 0;
-    const bool begun = !c->back_covers || !any_row;
-    if (begun) w->cell->k->fill(row, ld, 0, c->w, (int)ld);
+    const bool begun = part.first > 0 || !c->back_covers || !any_row;
+    if (begun && part.first == 0) w->cell->k->fill(row, ld, 0, c->w, (int)ld);
     const int storing = c->sw < c->w ? c->sw : c->w; /* runs that cover their phase come first */
     for (int r = 0; any_row && r < c->back_column_count; r++) {
         const bf_columns *run = &c->back_columns[r];
@@ -257,7 +262,7 @@ static void data_gradient_row(work *w, int image, int ih, int xb, float *row)
             const size_t out = ((size_t)image * (size_t)c->oh + (size_t)oh) * (size_t)c->ow;
             for (int i = 0; i < run->taps; i++) w->m.taps[count++] = (tap_at){kh * c->kw + run->kw[i], out + (size_t)run->from[i]};
         }
-        multiply(w, xb, count, run->count, row + (ptrdiff_t)(run->phase + c->sw * run->first) * ld, c->sw * ld, begun || r >= storing);
+        multiply(w, xb, part, count, run->count, row + (ptrdiff_t)(run->phase + c->sw * run->first) * ld, c->sw * ld, begun || r >= storing);
     }
 }
 
@@ -268,15 +273,16 @@ static void data_gradient(work *w, const bf_tile *tile, int xb)
     const size_t first = x_range(c, tile, &count);
     const ptrdiff_t ld = w->x->blocks[xb].ld;
     float *at = w->m.tile ? w->m.tile : bf_block_at(w->cell->run, w->task->out, xb) + (ptrdiff_t)first * ld;
-    if (c->line) {
-        for (int t = 0; t < c->taps; t++) {
+    portion part = {0, 0};
+    for (; part.first < w->y->count; part.first = part.last) {
+        part.last = part.first + c->transposed.portion < w->y->count ? part.first + c->transposed.portion : w->y->count;
+        for (int t = 0; c->line && t < c->taps; t++) {
             w->m.taps[0] = (tap_at){t, (size_t)tile->row0};
-            multiply(w, xb, 1, tile->row1 - tile->row0, at + t * ld, c->xstep * ld, false);
+            multiply(w, xb, part, 1, tile->row1 - tile->row0, at + t * ld, c->xstep * ld, part.first > 0);
         }
-    } else {
         float *row = at;
-        for (int image = tile->image0; image < tile->image1; image++)
-            for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) data_gradient_row(w, image, ih, xb, row);
+        for (int image = tile->image0; !c->line && image < tile->image1; image++)
+            for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) data_gradient_row(w, part, image, ih, xb, row);
     }
     if (!w->m.tile) return;
     const bf_stretch s = {.block = xb, .pixel = first, .count = count, .tile = w->m.tile, .tile_ld = ld};

@@ -94,6 +94,7 @@ typedef struct target {
     ptrdiff_t ld;
     size_t pixel;
     int block, lanes;
+    int first, last; /* input blocks taken now */
     const float *packed, *bias;
 } target;
 
@@ -105,8 +106,8 @@ static void begin_run(const bf_cell *cell, const target *t, size_t pixel, int n)
     else cell->k->fill(at, t->ld, 0, n, t->lanes);
 }
 
-/* y[pixel .. pixel + n) += the products of all taps and input blocks; the inputs of neighbouring outputs lie `step` pixels apart.
- * The blocks of one pixel stride make one GEMM. */
+/* y[pixel .. pixel + n) += the products of all taps and the input blocks of t; the inputs of neighbouring outputs lie `step` pixels
+ * apart. The blocks of one pixel stride make one GEMM. */
 static void multiply(const bf_cell *cell, const memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
 {
     const bf_packing *p = &cell->task->conv.forward;
@@ -117,7 +118,7 @@ static void multiply(const bf_cell *cell, const memory *m, const target *t, cons
         bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * strides[s],
                      .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate};
         for (int i = 0; i < tap_count; i++)
-            for (int b = 0; b < m->x.count; b++) {
+            for (int b = t->first; b < t->last; b++) {
                 if (m->x.blocks[b].ld != strides[s] || inner[b] == SIZE_MAX) continue;
                 m->pairs[g.count++] = (bf_gemm_pair){packed + (size_t)taps[i].tap * p->tap[t->block] + inner[b],
                                                      m->x.base[b] + (ptrdiff_t)taps[i].pixel * strides[s], m->x.blocks[b].channels};
@@ -154,8 +155,8 @@ static void forward_row(const bf_cell *cell, const memory *m, const target *t, i
         if (kh < kh0) kh0 = kh;
         kh1 = kh + 1;
     }
-    bool begun = !c->covers || t->bias || kh1 <= kh0;
-    if (begun) begin_run(cell, t, row, c->ow);
+    bool begun = t->first > 0 || !c->covers || t->bias || kh1 <= kh0;
+    if (begun && t->first == 0) begin_run(cell, t, row, c->ow);
     for (int r = 0; kh0 < kh1 && r < c->column_count; r++) {
         const bf_columns *run = &c->columns[r];
         int count = 0;
@@ -169,7 +170,7 @@ static void forward_row(const bf_cell *cell, const memory *m, const target *t, i
     }
 }
 
-static void forward_block(const bf_cell *cell, const memory *m, const target *t, const bf_tile *tile)
+static void forward_blocks(const bf_cell *cell, const memory *m, const target *t, const bf_tile *tile)
 {
     const bf_conv *c = &cell->task->conv;
     tap_at *taps = m->taps;
@@ -179,8 +180,18 @@ static void forward_block(const bf_cell *cell, const memory *m, const target *t,
         return;
     }
     for (int i = 0; i < c->taps; i++) taps[i] = (tap_at){i, (size_t)tile->row0 * (size_t)c->xstep + (size_t)i};
-    if (t->bias) begin_run(cell, t, t->pixel, tile->row1 - tile->row0);
-    multiply(cell, m, t, taps, c->taps, c->xstep, t->pixel, tile->row1 - tile->row0, t->bias != NULL);
+    if (t->bias && t->first == 0) begin_run(cell, t, t->pixel, tile->row1 - tile->row0);
+    multiply(cell, m, t, taps, c->taps, c->xstep, t->pixel, tile->row1 - tile->row0, t->bias || t->first > 0);
+}
+
+/* One block of output channels of a tile. Input blocks are taken in portions whose weights stay in L2 while the rows go by. */
+static void forward_block(const bf_cell *cell, const memory *m, target *t, const bf_tile *tile)
+{
+    const int portion = cell->task->conv.forward.portion;
+    for (t->first = 0; t->first < m->x.count; t->first = t->last) {
+        t->last = t->first + portion < m->x.count ? t->first + portion : m->x.count;
+        forward_blocks(cell, m, t, tile);
+    }
 }
 
 static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, const float *packed, const float *bias, int first, int last)

@@ -15,7 +15,7 @@ static bool linked(const bf_conv *conv, const bf_block *oc, const bf_block *ic)
     return oc_from <= ic_to && ic_from <= oc_to;
 }
 
-static bool make_packing(const bf_conv *conv, const bf_layout *outer, const bf_layout *inner, bool outer_is_output, bf_packing *p)
+static bool make_packing(const bnff_plan *plan, const bf_conv *conv, const bf_layout *outer, const bf_layout *inner, bool outer_is_output, bf_packing *p)
 {
     p->outer_count = outer->count;
     p->inner_count = inner->count;
@@ -35,6 +35,9 @@ static bool make_packing(const bf_conv *conv, const bf_layout *outer, const bf_l
         p->tap[o] = tap;
         p->floats += tap * (size_t)conv->taps;
     }
+    /* Groups link few blocks: no portions, so that the first one always stores. */
+    const size_t block = (size_t)conv->taps * BF_BLOCK * BF_BLOCK * sizeof(float), fit = plan->context->target.l2 / 4 / block;
+    p->portion = conv->groups > 1 || fit >= (size_t)inner->count ? inner->count : fit ? (int)fit : 1;
     return true;
 }
 
@@ -150,8 +153,8 @@ bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
     describe(plan, task, node);
     bf_conv *c = &task->conv;
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
-    bool ok = c->depthwise || make_packing(c, y, x, true, &c->forward);
-    if (ok && !c->depthwise && backward && task->out >= 0) ok = make_packing(c, x, y, false, &c->transposed);
+    bool ok = c->depthwise || make_packing(plan, c, y, x, true, &c->forward);
+    if (ok && !c->depthwise && backward && task->out >= 0) ok = make_packing(plan, c, x, y, false, &c->transposed);
     if (ok && !c->line) ok = forward_columns(c, (int)c->x_row, c->pw - x->pad_w);
     if (ok && !c->line && backward && task->out >= 0) ok = backward_columns(c);
     return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory to set up %s", task->name);
@@ -190,15 +193,28 @@ static void set_tiles(bf_grid *g, int rows, int images)
 /* Largest share of the work over its mean when `total` equal items go to `parts`. */
 static double imbalance(int total, int parts) { return (double)((total + parts - 1) / parts) * parts / total; }
 
-/* Try a tile size with every split of cells into pixel and channel cells; keep the cheapest. `overhead`: relative cost of a tile this small. */
-static void try_tiles(bf_grid *best, double *best_cost, int cells, int rows, int images, double overhead, double merge)
+/* What a tile costs, relative to its products alone (16 floats multiplied and added a cycle, 16 bytes a cycle from L3). */
+typedef struct tile_cost {
+    double weights;      /* of one visit to all weights, in pixels' worth of products */
+    double spill;        /* more, once what every channel block reads again outgrows half of L2 */
+    size_t pixel_bytes;  /* of that */
+    double halo;         /* rows computed twice where a tile ends, in rows' worth */
+    double merge;        /* of one more partial weight gradient */
+    int row_pixels;
+} tile_cost;
+
+/* Try a tile size with every split of cells into pixel and channel cells; keep the cheapest. */
+static void try_tiles(bf_grid *best, double *best_cost, int cells, int rows, int images, size_t l2, const tile_cost *t)
 {
     bf_grid g = *best;
     set_tiles(&g, rows, images);
+    const double pixels = (double)rows * images * t->row_pixels, bytes = pixels * (double)t->pixel_bytes;
+    if (bytes > 8 * (double)l2 && rows * images > 1) return;
+    const double overhead = 1 + t->weights / pixels + (bytes > (double)l2 / 2 ? t->spill : 0) + (rows < g.height ? t->halo / rows : 0);
     for (int channel = 1; channel <= cells && channel <= g.units; channel++) {
         const int pixel = cells / channel;
         if (pixel * channel < cells && channel > 1 && cells % channel) continue; /* leave no cell idle by rounding */
-        const double cost = imbalance(g.tiles, pixel) * imbalance(g.units, channel) * overhead * (1 + 0.01 * (channel - 1)) * (1 + merge * pixel);
+        const double cost = imbalance(g.tiles, pixel) * imbalance(g.units, channel) * overhead * (1 + 0.02 * (channel - 1)) * (1 + t->merge * pixel);
         if (cost >= *best_cost) continue;
         *best = g;
         best->pixel_cells = pixel;
@@ -207,19 +223,12 @@ static void try_tiles(bf_grid *best, double *best_cost, int cells, int rows, int
     }
 }
 
-/* Choose tiles of at most `limit` bytes (`row_bytes` a row of the tile, `halo` rows read besides) and the grid of cells. */
-static void choose_grid(bf_grid *g, int cells, size_t row_bytes, int halo, size_t limit, double merge)
+/* Rows of an image, or whole images, or pixels of a line: the cheapest tile. */
+static void choose_grid(bf_grid *g, int cells, size_t l2, const tile_cost *t)
 {
     double cost = 1e30;
-    int rows = (int)(limit / (row_bytes ? row_bytes : 1));
-    if (rows < 1) rows = 1;
-    if (rows >= g->height) {
-        int images = rows / g->height;
-        if (images > g->image_count) images = g->image_count;
-        for (int i = images > 8 ? 8 : images; i >= 1; i--) try_tiles(g, &cost, cells, g->height, i, 1 + 0.02 / i, merge);
-        rows = g->height;
-    }
-    for (int r = rows; r >= 1; r = r > 16 ? r * 7 / 8 : r - 1) try_tiles(g, &cost, cells, r, 1, 1 + (0.05 + 0.1 * halo) / r, merge);
+    for (int images = g->image_count < 64 ? g->image_count : 64; images > 1; images--) try_tiles(g, &cost, cells, g->height, images, l2, t);
+    for (int r = g->height; r >= 1; r = r > 32 ? r * 7 / 8 : r - 1) try_tiles(g, &cost, cells, r, 1, l2, t);
 }
 
 /* Scratch of one cell, by the same code that hands it out in the step. */
@@ -231,21 +240,19 @@ void bf_conv_divide(const bnff_plan *plan, bf_task *task)
     const bool backward = task->kind == BF_TASK_CONV_BWD;
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
     bf_grid *g = &task->grid;
-    const size_t x_pixel = (size_t)x->lanes * sizeof(float), y_pixel = (size_t)y->lanes * sizeof(float);
-    const double bytes = ((double)bf_pixels(&plan->graph.values[task->x]) * (double)x_pixel + (double)c->n * c->oh * c->ow * (double)y_pixel);
-    const double merge = backward ? 0.5 * (double)c->forward.floats * 4 / (bytes * (double)c->taps + 1) : 0;
+    const size_t l2 = plan->context->target.l2, x_pixel = (size_t)x->lanes * sizeof(float), y_pixel = (size_t)y->lanes * sizeof(float);
+    const bool large = c->forward.floats * sizeof(float) > l2 / 2; /* weights that come from beyond L2 at every visit */
+    const double pixels = (double)c->n * c->oh * c->ow;
+    tile_cost t = {.weights = large ? 4 : 1, .spill = 1.0 / (8 * c->taps), .pixel_bytes = x_pixel, .row_pixels = c->ow,
+                   .halo = task->load[0].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
+    if (backward)
+        t = (tile_cost){.weights = large ? 6 : 1.5, .spill = 1.0 / (16 * c->taps), .pixel_bytes = y_pixel, .row_pixels = (int)c->x_row, .merge = 48 / pixels,
+                        .halo = task->load[1].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
     g->units = backward ? x->count : y->count;
-    if (c->line) {
-        g->image_count = 1;
-        g->height = c->ow;
-        choose_grid(g, plan->cells, (size_t)c->xstep * x_pixel * (backward ? 2 : 1) + y_pixel, 0, plan->context->target.l2 / 2, merge);
-        if (g->rows > 512) set_tiles(g, 512, 1);
-    } else {
-        g->image_count = c->n;
-        g->height = backward ? c->h : c->oh;
-        const size_t x_row = c->x_row * x_pixel * (size_t)(backward ? 2 : c->sh), y_row = (size_t)c->ow * y_pixel;
-        choose_grid(g, plan->cells, x_row + (backward ? y_row / (size_t)c->sh : y_row), (c->kh - 1) * c->dh / (backward ? c->sh : 1), plan->context->target.l2 / 2, merge);
-    }
+    g->image_count = c->line ? 1 : c->n;
+    g->height = c->line ? c->ow : backward ? c->h : c->oh;
+    if (c->line) t.row_pixels = 1, t.pixel_bytes *= backward ? 1 : (size_t)c->xstep, t.halo = 0.02;
+    choose_grid(g, plan->cells, l2, &t);
     task->scratch = bf_conv_scratch(plan, task);
     size_t shared = c->forward.floats;
     if (backward) {

@@ -85,6 +85,7 @@ typedef struct bf_packing {
     size_t *tap;           /* floats from tap to tap within an outer block */
     size_t *inner;         /* [outer][inner] floats within a tap; SIZE_MAX: no group of the convolution links the two */
     int outer_count, inner_count;
+    int portion;           /* inner blocks whose weights, for one outer block and all taps, stay in a quarter of L2 */
     size_t floats;
 } bf_packing;
 
