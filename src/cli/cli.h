@@ -102,6 +102,10 @@ json_t *cli_json_string(const char *text);
 /* Print the one document of --json on stdout and drop the reference; returns EXIT_DONE or, when it cannot be built, EXIT_FAILED. */
 int cli_json_print(json_t *document);
 
+/* The file that a name of weights means: a path as it is; a file name or DEFAULT, IMAGENET1K_V1, ... in PyTorch's cache. The caller
+ * frees it; NULL after a report. */
+char *cli_find_weights(const char *name, const char *model);
+
 /* A context with the command's threads (0: decided by environment and machine); logs go to stderr. */
 bnff_status cli_context(int threads, bnff_context **context, bnff_error *error);
 

@@ -125,7 +125,7 @@ static int predict_all(bnff_classifier *classifier, const file_list *files, cons
         bnff_error error;
         if (classify(classifier, files, files->names[i], probabilities, &error)) {
             failed++;
-            cli_fail(&error);
+            cli_fail_text(NULL, "%s", error.message); /* the remedy for every file would drown their names */
             if (failures) json_array_append_new(failures, json_pack("{s:o, s:o}", "filename", cli_json_string(files->names[i]), "error", cli_json_string(error.message)));
             continue;
         }
@@ -161,13 +161,15 @@ static int run(const cli_command *self, int argc, char **argv)
     if (args.format < 0) args.format = format_of(args.output);
     if (!args.topk) args.topk = args.format == CSV ? 1 : 5;
 
+    char *weights = cli_find_weights(words.items[0], args.classifier.model);
+    if (!weights) return EXIT_FAILED;
     bnff_error error;
     bnff_context *context = NULL;
     bnff_classifier *classifier = NULL;
     cli_output output;
     file_list files = {0};
     bnff_status status = cli_context(args.threads, &context, &error);
-    if (status == BNFF_OK) status = bnff_classifier_open(context, words.items[0], &args.classifier, &classifier, &error);
+    if (status == BNFF_OK) status = bnff_classifier_open(context, weights, &args.classifier, &classifier, &error);
     if (status) {
         code = cli_fail(&error);
     } else if ((code = cli_output_open(&output, args.output)) == EXIT_DONE) {
@@ -180,6 +182,7 @@ static int run(const cli_command *self, int argc, char **argv)
     file_list_free(&files);
     bnff_classifier_destroy(&classifier);
     bnff_context_destroy(&context);
+    free(weights);
     return code;
 }
 

@@ -183,12 +183,14 @@ static int run(const cli_command *self, int argc, char **argv)
     if (args.dry_run && args.resume) return cli_usage_error(self, "--dry-run shows a new training, --resume goes on with an old one");
     if (!args.train.data && !args.resume) return cli_usage_error(self, "no data named: a folder of class folders, fashion-mnist or cifar10:DIR");
 
+    char *weights = args.train.weights ? cli_find_weights(args.train.weights, args.train.model) : NULL;
+    if (args.train.weights && !(args.train.weights = weights)) return EXIT_FAILED;
     catch_signals();
     bnff_error error;
     bnff_context *context = NULL;
-    if (cli_context(args.threads, &context, &error)) return cli_fail(&error);
-    code = start(context, &args);
+    code = cli_context(args.threads, &context, &error) ? cli_fail(&error) : start(context, &args);
     bnff_context_destroy(&context);
+    free(weights);
     return code;
 }
 

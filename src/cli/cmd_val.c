@@ -1,6 +1,8 @@
 /* bnff val: accuracy of a trained network on a data set. */
 #include "cli.h"
 
+#include <stdlib.h>
+
 struct arguments { bnff_classifier_options classifier; int threads; bool json, quiet; };
 
 static bool parse_image_size(void *arguments, const char *text, char *why, size_t size);
@@ -47,17 +49,20 @@ static int run(const cli_command *self, int argc, char **argv)
     int code = cli_parse(self, argc, argv, &args, &words);
     if (code < 0) code = cli_expect(self, &words, 2, 2);
     if (code >= 0) return code;
+    char *weights = cli_find_weights(words.items[0], args.classifier.model);
+    if (!weights) return EXIT_FAILED;
     bnff_error error;
     bnff_context *context = NULL;
     bnff_classifier *classifier = NULL;
     bnff_evaluation evaluation = {0};
     bnff_status status = cli_context(args.threads, &context, &error);
-    if (status == BNFF_OK) status = bnff_classifier_open(context, words.items[0], &args.classifier, &classifier, &error);
+    if (status == BNFF_OK) status = bnff_classifier_open(context, weights, &args.classifier, &classifier, &error);
     if (status == BNFF_OK) status = bnff_classifier_evaluate(classifier, words.items[1], &evaluation, &error);
     code = status ? cli_fail(&error) : print(classifier, &evaluation, &args);
     bnff_free(evaluation.confusion);
     bnff_classifier_destroy(&classifier);
     bnff_context_destroy(&context);
+    free(weights);
     return code;
 }
 

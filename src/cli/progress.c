@@ -27,14 +27,29 @@ static int columns(void)
     return ioctl(fileno(stderr), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
 }
 
-/* "epoch 2/10  step 118/430  loss 0.4312  acc1 84.21  lr 0.05  612 img/s  data 1%  rss 812 MiB  eta 3 min 12 s" */
-static void step_line(const bnff_event *e, char *line, size_t size)
+/* "epoch 2/10  step 118/430  loss 0.4312  acc1 84.21  lr 0.05  612 img/s  data 1%  rss 812 MiB  eta 3 min 12 s", cut to `room` by leaving out
+ * what is missed least. */
+static void step_line(const bnff_event *e, char *line, size_t size, int room)
 {
-    char rss[32], eta[32];
-    int used = snprintf(line, size, "epoch %d/%d  step %lld/%lld  loss %.4f  acc1 %.2f  lr %.4g  %.*f img/s  data %.0f%%", e->epoch, e->epochs,
-                        (long long)e->step, (long long)e->steps, e->loss, e->acc1, e->lr, e->images_per_s < 100 ? 1 : 0, e->images_per_s, 100 * e->wait_share);
-    if (e->rss_bytes && used > 0 && (size_t)used < size) used += snprintf(line + used, size - (size_t)used, "  rss %s", cli_bytes(rss, (double)e->rss_bytes));
-    if (e->eta_s > 0 && used > 0 && (size_t)used < size) snprintf(line + used, size - (size_t)used, "  eta %s", cli_duration(eta, e->eta_s));
+    enum { PARTS = 8, LONGEST = 64 };
+    static const int expendable[] = {6, 4, 5}; /* memory, learning rate, waiting */
+    char parts[PARTS][LONGEST] = {{0}}, text[32];
+    snprintf(parts[0], LONGEST, "epoch %d/%d  step %lld/%lld", e->epoch, e->epochs, (long long)e->step, (long long)e->steps);
+    snprintf(parts[1], LONGEST, "  loss %.4f", e->loss);
+    snprintf(parts[2], LONGEST, "  acc1 %.2f", e->acc1);
+    snprintf(parts[3], LONGEST, "  %.*f img/s", e->images_per_s < 100 ? 1 : 0, e->images_per_s);
+    snprintf(parts[4], LONGEST, "  lr %.4g", e->lr);
+    snprintf(parts[5], LONGEST, "  data %.0f%%", 100 * e->wait_share);
+    if (e->rss_bytes) snprintf(parts[6], LONGEST, "  rss %s", cli_bytes(text, (double)e->rss_bytes));
+    if (e->eta_s > 0) snprintf(parts[7], LONGEST, "  eta %s", cli_duration(text, e->eta_s));
+    size_t length = 0;
+    for (int i = 0; i < PARTS; i++) length += strlen(parts[i]);
+    for (int i = 0; i < 3 && length > (size_t)room; i++) {
+        length -= strlen(parts[expendable[i]]);
+        *parts[expendable[i]] = '\0';
+    }
+    *line = '\0';
+    for (int i = 0; i < PARTS; i++) strncat(line, parts[i], size - strlen(line) - 1);
 }
 
 static void show(progress *p, const char *line)
@@ -57,8 +72,8 @@ static void on_step(progress *p, const bnff_event *e)
                      : p->print_freq > 0 ? e->step % p->print_freq == 0
                                          : since >= SECONDS_BETWEEN_LINES;
     if (p->quiet || !due) return;
-    char line[256];
-    step_line(e, line, sizeof line);
+    char line[512];
+    step_line(e, line, sizeof line, p->redraw ? columns() - 1 : (int)sizeof line - 1);
     show(p, line);
     p->printed_s = e->elapsed_s;
 }
@@ -70,7 +85,7 @@ static void on_epoch(progress *p, const bnff_event *e)
     if (p->quiet) return;
     fprintf(stderr, "epoch %d/%d  train loss %.4f acc1 %.2f  val loss %.4f acc1 %.2f acc5 %.2f  %.*f img/s  %s", e->epoch, e->epochs, e->loss, e->acc1,
             e->val_loss, e->val_acc1, e->val_acc5, e->images_per_s < 100 ? 1 : 0, e->images_per_s, cli_duration(elapsed, e->elapsed_s));
-    if (e->eta_s > 0) fprintf(stderr, ", %s to go", cli_duration(eta, e->eta_s));
+    if (e->eta_s >= 1) fprintf(stderr, ", %s to go", cli_duration(eta, e->eta_s));
     fputc('\n', stderr);
     p->printed_s = e->elapsed_s;
 }

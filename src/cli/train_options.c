@@ -107,7 +107,7 @@ const cli_option train_option_table[] = {
 
     {"Model", CLI_GROUP},
     {"model,m", CLI_STRING, TRAIN(model), "NAME", "An architecture that 'bnff models' lists. Default: by the data."},
-    {"weights,pretrained,pretrained-path,initial-checkpoint", CLI_STRING, TRAIN(weights), "FILE", "Start from these (.safetensors, .pth); the head is replaced for the data's classes."},
+    {"weights,pretrained,pretrained-path,initial-checkpoint", CLI_STRING, TRAIN(weights), "FILE|NAME", "Start from these (.safetensors, .pth, or DEFAULT, IMAGENET1K_V1, ... in PyTorch's cache); the head is replaced for the data's classes."},
     {"freeze", CLI_STRING, TRAIN(freeze), "WHAT", "backbone, a number of leading layers, or a regular expression on parameter names; frozen parts cost no backward."},
     {"freeze-epochs", CLI_INT, TRAIN(freeze_epochs), "N", "End the freeze after N epochs.", 0, 1000000},
     {"freeze-bn", CLI_CUSTOM, 0, "WHAT", "stats: normalise with the running statistics; all: also keep weight and bias.", .parse = parse_freeze_bn},

@@ -74,6 +74,9 @@ with open("evil.pth", "wb") as file:
     file.write(b"\x80\x02cos\nsystem\nq\x00X\x05\x00\x00\x00touchq\x01\x85q\x02Rq\x03.")
 bnff("a pickle that calls something", "info evil.pth", code=1, err="evil.pth: ")
 
+bnff("weights that PyTorch has fetched", "train photos --model resnet20 --weights DEFAULT -q", code=1, err="no weights of resnet20 in /nowhere/hub/checkpoints\nhint: bnff never downloads", env={"TORCH_HOME": "/nowhere"})
+bnff("published weights of no model", "train photos --weights IMAGENET1K_V1 -q", code=1, err="of which model")
+
 # -- Output -----------------------------------------------------------------------------------------------------------------
 bnff("a full standard output", ["doctor"], out=ANY, err="cannot write standard output", code=1, preexec=lambda: os.dup2(os.open("/dev/full", os.O_WRONLY), 1))
 bnff("an output folder that cannot be made", f"train photos --output-dir flat/runs {ONE_EPOCH}", code=1, err="flat/runs|flat")

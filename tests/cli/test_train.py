@@ -33,7 +33,7 @@ bnff.check("a run folder is never overwritten, equal training gives equal bytes"
 bnff("settings instead of flags", "train data=photos model=resnet20 imgsz=16 batch=8 seed=3 epochs=1 name=settings report=False -q", out=ANY)
 bnff.check("no report when none is wanted", not os.path.exists("runs/settings/report.html"))
 bnff("--quiet prints the result alone", f"train photos {SMALL} --epochs 1 -q --no-report", out="best")
-bnff("progress lines off a terminal", f"train photos {SMALL} --epochs 1 --print-freq 2 --name lines", out=ANY, err=r"epoch 1/1  step 2/5  loss \d.*img/s  data \d+%")
+bnff("progress lines off a terminal", f"train photos {SMALL} --epochs 1 --print-freq 2 --name lines", out=ANY, err=r"epoch 1/1  step 2/5  loss \d.*img/s  lr \d.*data \d+%.*eta ")
 bnff("--max-steps", f"train photos {SMALL} --epochs 3 --max-steps 2 --name two --json", out=JSON, err=ANY)
 bnff("--exist-ok", f"train photos {SMALL} --epochs 1 --name two --exist-ok --json -q", out='"run": "runs/two"')
 bnff("--dry-run makes no folder", f"train photos {SMALL} --dry-run --name dry", out=ANY, err=ANY)
