@@ -27,7 +27,8 @@ typedef struct bnff_weights_entry {
  *   .safetensors: every rule of the format is enforced.
  *   .pth, of torch.save since 1.6 (zip) or before: the state dict is the outermost dict, or the one in it under the first of
  *   "model", "state_dict", "model_state_dict", "state_dict_ema", "model_ema" that is a dict. What is no tensor is passed over.
- * In both, "module." is stripped if all names begin with it, and "_orig_mod." wherever it is.
+ * In both, "module." is stripped if all names begin with it, and "_orig_mod." wherever it is; and the
+ * names in old DenseNet files ("denselayer1.norm.1.weight") become today's ("denselayer1.norm1.weight").
  * Files of more than 256 MiB are mapped: such a file must not be cut short (renaming another over it is fine) while it is open.
  * @return BNFF_OK; BNFF_E_IO; BNFF_E_FORMAT: the message names the file and the byte or entry; BNFF_E_UNSUPPORTED: a dtype,
  *         more than 8 dimensions, compressed; BNFF_E_MEMORY. *weights is NULL after a failure.
@@ -69,8 +70,7 @@ typedef struct bnff_load_report {
 } bnff_load_report;
 
 /**
- * Load a state dict. Names must match the graph's, after the known renamings of old files (DenseNet's "norm.1" -> "norm1");
- * num_batches_tracked may be absent. Every other missing, unexpected or mis-shaped tensor fails the load and leaves the state
+ * Load a state dict. Names must match the graph's; num_batches_tracked may be absent (0). Every other missing, unexpected or mis-shaped tensor fails the load and leaves the state
  * as it was, except the head (`classifier`, from bnff_model_info; NULL: none) which is kept when only its classes differ.
  * The first convolution, which reads the image, is adapted from 3 or 1 channels to another number: 1 channel takes the sum
  * over RGB, N repeat the file's C times C/N, so that a gray image gives what it gave before.

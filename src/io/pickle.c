@@ -271,15 +271,17 @@ static bnff_status collect_some(bf_pickle *p, int count)
     return collect(p, p->stack_count - count, BF_PICKLE_TUPLE);
 }
 
-/* Move the values from `from` on into the container below them. Those of foreign objects are dropped. */
+/* Move the values from `from` on into the list or dict below them. Foreign objects and sets, which have no contents here,
+ * drop them. */
 static bnff_status extend(bf_pickle *p, int from, bf_pickle_kind kind)
 {
     const int floor = p->mark_count ? (int)p->marks[p->mark_count - 1] : 0;
     if (from <= floor) return bf_pickle_broken(p, "the stack is empty");
     bf_pickle_value *container = p->stack[from - 1];
-    if (container->kind != kind && container->kind != BF_PICKLE_OPAQUE) return bf_pickle_broken(p, "items for what is no container");
+    const bool drop = container->kind == BF_PICKLE_OPAQUE;
+    if (container->kind != kind && !drop) return bf_pickle_broken(p, "items for what is no container");
     if (kind == BF_PICKLE_DICT && (p->stack_count - from) % 2) return bf_pickle_broken(p, "a key without a value");
-    for (int i = from; container->kind == kind && i < p->stack_count; i++)
+    for (int i = from; !drop && i < p->stack_count; i++)
         if (!bf_pickle_append(p, container, p->stack[i])) return push(p, NULL);
     p->stack_count = from;
     return BNFF_OK;

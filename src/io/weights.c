@@ -2,6 +2,7 @@
 #define _GNU_SOURCE /* qsort_r */
 #include "io/weights.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -182,6 +183,22 @@ static void strip_prefixes(bnff_weights *w)
     if (wrapped) drop_counter(w);
 }
 
+/* torchvision's DenseNet files of 2017 and what was trained from them: "denselayer1.norm.1.weight" is "denselayer1.norm1.weight"
+ * today. Takes the dot out, in place. */
+static void modernise(char *name)
+{
+    static const char *const leaves[] = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"};
+    char *at = strstr(name, "denselayer");
+    if (!at) return;
+    at += strlen("denselayer");
+    while (isdigit((unsigned char)*at)) at++;
+    if (!begins_with(at, ".norm.") && !begins_with(at, ".conv.")) return;
+    char *dot = at + strlen(".norm");
+    if ((dot[1] != '1' && dot[1] != '2') || dot[2] != '.') return;
+    for (size_t i = 0; i < sizeof leaves / sizeof leaves[0]; i++)
+        if (!strcmp(dot + 3, leaves[i])) return cut(dot, 1);
+}
+
 static int compare_names(const void *a, const void *b, void *items)
 {
     const bf_weights_item *item = items;
@@ -191,6 +208,7 @@ static int compare_names(const void *a, const void *b, void *items)
 bnff_status bf_weights_finish(bnff_weights *weights, bnff_error *error)
 {
     strip_prefixes(weights);
+    for (int i = 0; i < weights->count; i++) modernise((char *)weights->items[i].entry.name);
     for (int i = 0; i < weights->count; i++) weights->by_name[i] = i;
     if (weights->count) qsort_r(weights->by_name, (size_t)weights->count, sizeof(int), compare_names, weights->items);
     for (int i = 1; i < weights->count; i++) {

@@ -38,7 +38,7 @@ bool bf_shape_bytes(bnff_dtype dtype, int rank, const int64_t *shape, int64_t *e
 /* -- filling while a file is read -- */
 /* Append an entry whose name is copied. Takes `owned` (may be NULL), also on failure. Names may repeat until bf_weights_finish. */
 bnff_status bf_weights_append(bnff_weights *weights, const bnff_weights_entry *entry, void *owned, bnff_error *error);
-/* All entries are there: strip the prefixes of wrapped modules, refuse names that occur twice. */
+/* All entries are there: strip the prefixes of wrapped modules, rename DenseNet's old names, refuse names that occur twice. */
 bnff_status bf_weights_finish(bnff_weights *weights, bnff_error *error);
 
 /* What bnff_weights_open does once it has the bytes. Takes view, also on failure; path is for messages. */

@@ -1,6 +1,5 @@
 #include "model/state_match.h"
 
-#include <ctype.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -18,35 +17,11 @@ char *bf_batches_name(const char *running)
 
 /* -- Names -------------------------------------------------------------------------------------------------------- */
 
-/* Where old files have a dot more in the names of dense layers: "denselayer1.norm1.weight" was "denselayer1.norm.1.weight".
- * 0 if not in this name. */
-static size_t dotted_position(const char *name)
+/* The file's tensor of this name, or without the prefix that bnff_weights_open strips; -1 if there is none. */
+static int find_tensor(const bf_match *m, const char *name)
 {
-    const char *at = strstr(name, "denselayer");
-    if (!at) return 0;
-    at += strlen("denselayer");
-    while (isdigit((unsigned char)*at)) at++;
-    if (strncmp(at, ".norm", 5) && strncmp(at, ".conv", 5)) return 0;
-    at += 5;
-    return (at[0] == '1' || at[0] == '2') && at[1] == '.' ? (size_t)(at - name) : 0;
-}
-
-/* The file's tensor of this name, or of the name it had in old files, or without the prefix that bnff_weights_open strips;
- * -1 if there is none. */
-static bnff_status find_tensor(const bf_match *m, const char *name, int *entry, bnff_error *error)
-{
-    *entry = bnff_weights_find(m->weights, name);
-    const size_t dot = *entry < 0 ? dotted_position(name) : 0;
-    if (dot) {
-        bf_text old = {0};
-        bf_text_append(&old, name, dot);
-        bf_text_add(&old, ".%s", name + dot);
-        if (old.failed) return bf_fail(error, BNFF_E_MEMORY, "no memory to look for tensor '%s'", name);
-        *entry = bnff_weights_find(m->weights, old.data);
-        bf_text_free(&old);
-    }
-    if (*entry < 0 && !strncmp(name, "module.", 7)) *entry = bnff_weights_find(m->weights, name + 7);
-    return BNFF_OK;
+    const int entry = bnff_weights_find(m->weights, name);
+    return entry < 0 && !strncmp(name, "module.", 7) ? bnff_weights_find(m->weights, name + 7) : entry;
 }
 
 static bool belongs_to(const char *name, const char *layer)
@@ -77,14 +52,14 @@ static bnff_status match_batches(bf_match *m, int index, const char *running_mea
 {
     char *name = bf_batches_name(running_mean);
     if (!name) return bf_fail(error, BNFF_E_MEMORY, "no memory to look for num_batches_tracked");
-    const bnff_status status = find_tensor(m, name, &m->batches[index], error);
+    m->batches[index] = find_tensor(m, name);
     bf_free(name);
     bnff_weights_entry entry;
-    if (status == BNFF_OK && bnff_weights_get(m->weights, m->batches[index], &entry)) {
+    if (bnff_weights_get(m->weights, m->batches[index], &entry)) {
         m->taken[m->batches[index]] = true;
         m->misshaped += entry.elements != 1;
     }
-    return status;
+    return BNFF_OK;
 }
 
 /* The head's weight and bias must have the same number of classes in the file; if not, neither is of use. */
@@ -113,7 +88,7 @@ static bnff_status match_params(bf_match *m, const char *classifier, bnff_error 
         if (stem) first = false;
         m->batches[i] = -1;
         if (param.kind == BNFF_PARAM_RUNNING_MEAN) BF_TRY(match_batches(m, i, param.name, error));
-        BF_TRY(find_tensor(m, param.name, &m->entry[i], error));
+        m->entry[i] = find_tensor(m, param.name);
         m->fit[i] = BF_FIT_MISSING;
         if (bnff_weights_get(m->weights, m->entry[i], &entry)) {
             m->taken[m->entry[i]] = true;

@@ -297,6 +297,11 @@ static void refuses_broken_pickles(void **state)
         {P("\x80\x02}(X\1\0\0\0x" "ctorch._utils\n_rebuild_tensor_v2\n" TENSOR_ARGS "Rq\0X\1\0\0\0xh\0u."), "two tensors are named 'x'"},
         {P("\x80\x02}X\5\0\0\0modelN" "s."), "its entries are 'model'"},
         {P("\x80\x02}."), "no state dict"},
+        {P("\x80\x02" "cos\nabc\n)R(NNN\x90."), "class os.abc"}, /* items for what has no room for any */
+        {P("\x80\x02" "cos\nabc\n)R(NNu."), "class os.abc"},
+        {P("\x80\x02" "cos\nabc\n)R(NNe."), "class os.abc"},
+        {P("\x80\x02\x8f(NNN\x90."), "not a state dict"},
+        {P("\x80\x02](NNN\x90."), "no container"},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         test_case("pickle %zu", i);

@@ -286,7 +286,7 @@ static void refuses_headers_that_would_need_much_memory(void **state)
     }
 }
 
-static void strips_the_prefixes_of_wrapped_modules(void **state)
+static void brings_names_into_todays_form(void **state)
 {
     (void)state;
     static const struct {
@@ -299,6 +299,8 @@ static void strips_the_prefixes_of_wrapped_modules(void **state)
         {{"features._orig_mod.conv0._orig_mod._orig_mod.a", "b", NULL}, {"features.conv0.a", "b", NULL}},
         {{"module.a", "b", NULL}, {"module.a", "b", NULL}},
         {{"n_averaged", "b", NULL}, {"n_averaged", "b", NULL}},
+        {{"denselayer1.norm.1.bias", "x.denselayer34.conv.2.weight", NULL}, {"denselayer1.norm1.bias", "x.denselayer34.conv2.weight", NULL}},
+        {{"denselayer1.norm.3.bias", "denselayer.relu.1.weight", "denselayer1.norm.1.x"}, {"denselayer1.norm.3.bias", "denselayer.relu.1.weight", "denselayer1.norm.1.x"}},
         {{"my_module.a", "a_orig_mod.b", NULL}, {"my_module.a", "a_orig_mod.b", NULL}},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
@@ -443,7 +445,7 @@ int main(void)
         test(refuses_what_breaks_a_rule),
         test(refuses_a_header_that_lies_about_its_length),
         test(refuses_headers_that_would_need_much_memory),
-        test(strips_the_prefixes_of_wrapped_modules),
+        test(brings_names_into_todays_form),
         test(converts_every_half),
         test(converts_integers_and_doubles_at_any_alignment),
         test(refuses_entries_that_cannot_be_written),

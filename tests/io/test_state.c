@@ -326,6 +326,9 @@ static void reads_old_densenet_names(void **state)
             check_ok(bnff_weights_add(weights, &(bnff_weights_entry){name, BNFF_F32, 1, {3}, 3, data}, &error), &error);
         }
     bnff_load_report report;
+    check_ok(bnff_weights_save(weights, temp_path("old.safetensors"), &error), &error);
+    bnff_weights_destroy(&weights);
+    check_ok(bnff_weights_open(temp_path("old.safetensors"), &weights, &error), &error);
     check_ok(bnff_state_load(loaded, weights, NULL, &report, &error), &error);
     assert_int_equal(report.loaded, 8);
     for (size_t i = 0; i < COUNT_OF(names); i++)
