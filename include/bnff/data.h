@@ -21,8 +21,10 @@ typedef struct bnff_image {
 
 /**
  * Decode JPEG, PNG, PPM/PGM or BMP, told from the bytes, not the name, with the semantics of Pillow's convert("RGB") (channels = 3)
- * or convert("L") (1): gray replicated, palette expanded, alpha dropped, 16 bits cut to the high byte, CMYK inverted as Adobe's.
- * `name` is used in messages only. More than 1e8 pixels, or a file that is damaged, is refused.
+ * or convert("L") (1): gray replicated, palette expanded, alpha dropped, 16 bits cut to the high byte, CMYK inverted as Adobe's,
+ * EXIF orientation not obeyed. `name` is used in messages only. Other formats are refused by their names.
+ * More than 1e8 pixels are refused, and so is a file that is damaged: cut off (JPEG's end marker alone may be missing), with codes
+ * that cannot be or a wrong checksum, or with fewer bytes than its pixels can take.
  */
 BNFF_API bnff_status bnff_image_decode(const void *bytes, size_t size, const char *name, int channels, bnff_image *image, bnff_error *error);
 BNFF_API bnff_status bnff_image_read(const char *path, int channels, bnff_image *image, bnff_error *error);
@@ -50,7 +52,9 @@ typedef struct bnff_dataset_options {
 
 /**
  * Open one split of a data set. spec:
- *   DIR                folder of class folders, or DIR/train and DIR/{val,valid,validation,test}; classes are the bytewise sorted names
+ *   DIR                folder of class folders, or DIR/train and DIR/{val,valid,validation,test} (training, testing; in any case);
+ *                      classes are the bytewise sorted names. All .jpg .jpeg .jpe .jfif .png .ppm .pgm .pbm .pnm .bmp below a class
+ *                      folder count, in any case, hidden ones not; links are followed. Also a folder of idx files or CIFAR batches
  *   fashion-mnist      Debian's dataset-fashion-mnist, or fashion-mnist:DIR / mnist:DIR with idx files (.gz or not)
  *   cifar10:DIR        data_batch_{1..5}.bin and test_batch.bin
  *   synthetic[:COUNTxSIZExCLASSES]  made up, learnable, no files (also for selftest)
@@ -76,7 +80,12 @@ BNFF_API int bnff_dataset_image_size(const bnff_dataset *dataset);
 BNFF_API void bnff_dataset_normalization(const bnff_dataset *dataset, float mean[3], float std[3]);
 /** Decode an item, whole. */
 BNFF_API bnff_status bnff_dataset_image(const bnff_dataset *dataset, int64_t index, bnff_image *image, bnff_error *error);
-/** Try every file of the folder; report(user, path, reason) for each that training would skip. @param[out] good, bad counts */
+/**
+ * Decode every image below a folder (or one file, or any other data set) through the code that training uses; report(user, path, reason)
+ * from this thread for each that training would skip and for each whose format is not read. report may be NULL.
+ * @param[out] good, bad  counts, valid after a failure too
+ * @return BNFF_OK, also when files are bad; else what bnff_dataset_open would fail with (a folder of nothing but images is accepted).
+ */
 BNFF_API bnff_status bnff_data_check(const char *spec, void (*report)(void *user, const char *path, const char *reason), void *user,
                                      int64_t *good, int64_t *bad, bnff_error *error);
 
@@ -89,10 +98,12 @@ typedef struct bnff_transform {
     bool augment;           /* training: random crop and flip; otherwise resize the shorter side, centre crop */
     double scale[2];        /* RandomResizedCrop: area (.08, 1) and aspect ratio (3/4, 4/3) */
     double ratio[2];
-    int crop_padding;       /* > 0: pad by this and crop at random instead of RandomResizedCrop (CIFAR, MNIST) */
+    int crop_padding;       /* > 0: pad by this with black and crop at random instead of RandomResizedCrop (CIFAR, MNIST); images of
+                               another size are resized to cover the result before */
     double hflip;           /* probability (.5) */
     double vflip;           /* probability (0) */
-    int resize;             /* evaluation: shorter side before the centre crop; 0: the result's size, no crop */
+    int resize;             /* evaluation: shorter side before the centre crop; 0: just enough to cover the result. What the crop
+                               lacks then is black */
     bnff_interpolation interpolation;
     float mean[3], std[3];
 } bnff_transform;
@@ -121,7 +132,11 @@ typedef struct bnff_batch {
     int64_t index;           /* of the batch in its epoch: start(epoch, index + 1) goes on after it. Batches with no whole image are left out */
 } bnff_batch;
 
-/** The same seed gives the same batches whatever the number of threads. The data set must outlive the loader. */
+/**
+ * The same seed gives the same batches whatever the number of threads: what happens to an image follows from seed, epoch and position.
+ * A few batches are prepared ahead; while next() waits it works too. A JPEG of which a random crop takes at least twice the result's
+ * size is decoded at a half, quarter or eighth of its size. The data set must outlive the loader.
+ */
 BNFF_API bnff_status bnff_loader_create(const bnff_dataset *dataset, const bnff_transform *transform, const bnff_loader_options *options,
                                         bnff_loader **loader, bnff_error *error);
 BNFF_API void bnff_loader_destroy(bnff_loader **loader);

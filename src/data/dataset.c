@@ -11,7 +11,6 @@
 #include "base/files.h"
 #include "base/memory.h"
 #include "base/random.h"
-#include "data/image.h"
 
 #define FASHION_FOLDER "/usr/share/datasets/fashion-mnist"
 
@@ -262,13 +261,13 @@ static bnff_status synthetic_image(const bnff_dataset *d, int64_t index, bnff_im
     return BNFF_OK;
 }
 
-bnff_status bf_dataset_stored_image(const bnff_dataset *d, int64_t index, bnff_image *image, bnff_error *error)
+bnff_status bf_dataset_stored_image(const bnff_dataset *d, int64_t index, bf_shrink *shrink, bnff_image *image, bnff_error *error)
 {
     const char *name = bnff_dataset_item_name(d, index);
     bnff_status status = BNFF_OK;
     *image = (bnff_image){0};
     switch (d->source) {
-    case BF_SOURCE_FILES: status = bf_image_read(name, image, error); break;
+    case BF_SOURCE_FILES: status = bf_image_read(name, shrink, image, error); break;
     case BF_SOURCE_ARRAY: status = array_image(d, index, image, error); break;
     case BF_SOURCE_SYNTHETIC: status = synthetic_image(d, index, image, error); break;
     }
@@ -282,7 +281,7 @@ bnff_status bnff_dataset_image(const bnff_dataset *d, int64_t index, bnff_image 
     *image = (bnff_image){0};
     if (index < 0 || index >= d->count)
         return bf_fail(error, BNFF_E_ARG, "item %lld of a data set of %lld", (long long)index, (long long)d->count);
-    BF_TRY(bf_dataset_stored_image(d, index, image, error));
+    BF_TRY(bf_dataset_stored_image(d, index, NULL, image, error));
     const bnff_status status = bf_image_convert(bnff_dataset_item_name(d, index), d->channels, image, error);
     if (status != BNFF_OK) bnff_image_free(image);
     return status;

@@ -5,6 +5,7 @@
 #include <bnff/data.h>
 
 #include "base/text.h"
+#include "data/image.h"
 #include "data/resample.h"
 
 typedef enum bf_source { BF_SOURCE_FILES, BF_SOURCE_ARRAY, BF_SOURCE_SYNTHETIC } bf_source;
@@ -43,8 +44,8 @@ bnff_status bf_stratify(const int32_t *labels, const uint64_t *keys, int64_t cou
 /* A key of a text under a seed. */
 uint64_t bf_text_key(uint64_t seed, const char *text);
 
-/* An item with the data set's channels, or with one that the others would repeat. */
-bnff_status bf_dataset_stored_image(const bnff_dataset *dataset, int64_t index, bnff_image *image, bnff_error *error);
+/* An item with the data set's channels, or with one that the others would repeat; shrink may be NULL. */
+bnff_status bf_dataset_stored_image(const bnff_dataset *dataset, int64_t index, bf_shrink *shrink, bnff_image *image, bnff_error *error);
 /* The pixels of an item of an array, with channels as above, without a copy; false for any other. */
 bool bf_dataset_view(const bnff_dataset *dataset, int64_t index, bf_view *view);
 

@@ -7,13 +7,19 @@
 #include "base/files.h"
 #include "base/memory.h"
 
-bnff_status bf_image_reserve(const char *name, int64_t width, int64_t height, int channels, bnff_image *image, bnff_error *error)
+bnff_status bf_image_check(const char *name, int64_t width, int64_t height, bnff_error *error)
 {
     if (width < 1 || height < 1)
         return bf_fail(error, BNFF_E_FORMAT, "%s: %lld x %lld pixels, at least 1 x 1 are needed", name, (long long)width, (long long)height);
     if (width > BF_IMAGE_PIXELS_MAX || height > BF_IMAGE_PIXELS_MAX || width * height > BF_IMAGE_PIXELS_MAX)
         return bf_fail(error, BNFF_E_FORMAT, "%s: %lld x %lld pixels, more than the %lld that are decoded", name, (long long)width,
                        (long long)height, BF_IMAGE_PIXELS_MAX);
+    return BNFF_OK;
+}
+
+bnff_status bf_image_reserve(const char *name, int64_t width, int64_t height, int channels, bnff_image *image, bnff_error *error)
+{
+    BF_TRY(bf_image_check(name, width, height, error));
     image->pixels = bf_alloc((size_t)width * (size_t)height * (size_t)channels);
     if (!image->pixels)
         return bf_fail(error, BNFF_E_MEMORY, "%s: no memory for %lld x %lld pixels", name, (long long)width, (long long)height);
@@ -51,9 +57,9 @@ static bool starts(const uint8_t *bytes, size_t size, size_t at, const char *tex
     return size >= at + length && memcmp(bytes + at, text, length) == 0;
 }
 
+/* The decoder of any format but JPEG. */
 static bf_decoder *decoder_of(const uint8_t *bytes, size_t size)
 {
-    if (starts(bytes, size, 0, "\xFF\xD8")) return bf_decode_jpeg;
     if (starts(bytes, size, 0, "\x89PNG\r\n\x1A\n")) return bf_decode_png;
     if (starts(bytes, size, 0, "BM")) return bf_decode_bmp;
     if (size >= 3 && bytes[0] == 'P' && bytes[1] >= '1' && bytes[1] <= '6' && isspace(bytes[2])) return bf_decode_pnm;
@@ -89,27 +95,28 @@ const char *bf_foreign_format(const uint8_t *bytes, size_t size)
     return zeros == looked ? "only zeros" : text == looked ? "a text file" : NULL;
 }
 
-bnff_status bf_image_decode(const void *bytes, size_t size, const char *name, bnff_image *image, bnff_error *error)
+bnff_status bf_image_decode(const void *bytes, size_t size, const char *name, bf_shrink *shrink, bnff_image *image, bnff_error *error)
 {
     *image = (bnff_image){0};
+    const bool jpeg = starts(bytes, size, 0, "\xFF\xD8");
     bf_decoder *decode = decoder_of(bytes, size);
-    if (!decode) {
+    if (!decode && !jpeg) {
         const char *foreign = bf_foreign_format(bytes, size);
         bf_fail(error, BNFF_E_FORMAT, "%s: not a JPEG, PNG, PPM, PGM or BMP image%s%s", name, foreign ? " but " : "", foreign ? foreign : "");
         return bf_hint(error, BNFF_E_FORMAT, "convert it to JPEG or PNG, fetch it again, or remove it");
     }
-    const bnff_status status = decode(bytes, size, name, image, error);
+    const bnff_status status = jpeg ? bf_decode_jpeg(bytes, size, name, shrink, image, error) : decode(bytes, size, name, image, error);
     if (status != BNFF_OK) bnff_image_free(image);
     return status;
 }
 
-bnff_status bf_image_read(const char *path, bnff_image *image, bnff_error *error)
+bnff_status bf_image_read(const char *path, bf_shrink *shrink, bnff_image *image, bnff_error *error)
 {
     void *bytes;
     size_t size;
     *image = (bnff_image){0};
     BF_TRY(bf_file_read(path, BF_IMAGE_BYTES_MAX, &bytes, &size, error));
-    const bnff_status status = bf_image_decode(bytes, size, path, image, error);
+    const bnff_status status = bf_image_decode(bytes, size, path, shrink, image, error);
     bf_free(bytes);
     return status;
 }
@@ -132,7 +139,7 @@ bnff_status bnff_image_decode(const void *bytes, size_t size, const char *name, 
     *image = (bnff_image){0};
     if (!name) name = "image";
     BF_TRY(check_channels(name, channels, error));
-    BF_TRY(bf_image_decode(bytes, size, name, image, error));
+    BF_TRY(bf_image_decode(bytes, size, name, NULL, image, error));
     return finish(name, channels, image, error);
 }
 
@@ -140,7 +147,7 @@ bnff_status bnff_image_read(const char *path, int channels, bnff_image *image, b
 {
     *image = (bnff_image){0};
     BF_TRY(check_channels(path, channels, error));
-    BF_TRY(bf_image_read(path, image, error));
+    BF_TRY(bf_image_read(path, NULL, image, error));
     return finish(path, channels, image, error);
 }
 

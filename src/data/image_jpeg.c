@@ -115,7 +115,17 @@ static void read_rows(reader *r, bnff_image *image)
     }
 }
 
-static void decode(reader *r, const uint8_t *bytes, size_t size, bnff_image *image)
+static void choose_size(reader *r, bf_shrink *shrink)
+{
+    if (shrink) {
+        shrink->width = (int)r->jpeg.image_width, shrink->height = (int)r->jpeg.image_height;
+        shrink->divisor = shrink->choose(shrink->user, shrink->width, shrink->height);
+        r->jpeg.scale_num = 1, r->jpeg.scale_denom = (unsigned)shrink->divisor;
+    }
+    jpeg_calc_output_dimensions(&r->jpeg);
+}
+
+static void decode(reader *r, const uint8_t *bytes, size_t size, bf_shrink *shrink, bnff_image *image)
 {
     struct jpeg_decompress_struct *jpeg = &r->jpeg;
     open_bytes(r, bytes, size);
@@ -123,8 +133,11 @@ static void decode(reader *r, const uint8_t *bytes, size_t size, bnff_image *ima
     if (from == JCS_UNKNOWN) refuse(r, "its number of colour components is not 1, 3 or 4");
     jpeg->out_color_space = from == JCS_GRAYSCALE ? JCS_GRAYSCALE : from == JCS_CMYK || from == JCS_YCCK ? JCS_CMYK : JCS_RGB;
     const int channels = from == JCS_GRAYSCALE ? 1 : 3;
-    if ((int64_t)jpeg->image_width * jpeg->image_height <= BF_IMAGE_PIXELS_MAX) check_plausible(r, size);
-    r->status = bf_image_reserve(r->name, jpeg->image_width, jpeg->image_height, channels, image, r->error);
+    r->status = bf_image_check(r->name, jpeg->image_width, jpeg->image_height, r->error);
+    if (r->status != BNFF_OK) return;
+    check_plausible(r, size);
+    choose_size(r, shrink);
+    r->status = bf_image_reserve(r->name, jpeg->output_width, jpeg->output_height, channels, image, r->error);
     if (r->status != BNFF_OK) return;
     jpeg->dct_method = JDCT_ISLOW;
     jpeg->do_fancy_upsampling = TRUE;
@@ -135,18 +148,18 @@ static void decode(reader *r, const uint8_t *bytes, size_t size, bnff_image *ima
 }
 
 /* The reader belongs to the caller: what a function changes in its own variables after setjmp is lost at longjmp. */
-static void decode_or_escape(reader *r, const uint8_t *bytes, size_t size, bnff_image *image)
+static void decode_or_escape(reader *r, const uint8_t *bytes, size_t size, bf_shrink *shrink, bnff_image *image)
 {
-    if (!setjmp(r->escape)) decode(r, bytes, size, image);
+    if (!setjmp(r->escape)) decode(r, bytes, size, shrink, image);
     jpeg_destroy_decompress(&r->jpeg);
 }
 
-bnff_status bf_decode_jpeg(const uint8_t *bytes, size_t size, const char *name, bnff_image *image, bnff_error *error)
+bnff_status bf_decode_jpeg(const uint8_t *bytes, size_t size, const char *name, bf_shrink *shrink, bnff_image *image, bnff_error *error)
 {
     reader r = {.name = name, .error = error};
     r.jpeg.err = jpeg_std_error(&r.manager);
     r.manager.error_exit = on_error;
     r.manager.emit_message = on_message;
-    decode_or_escape(&r, bytes, size, image);
+    decode_or_escape(&r, bytes, size, shrink, image);
     return r.status;
 }

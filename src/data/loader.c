@@ -101,14 +101,27 @@ static void finish_piece(bnff_loader *l, const piece *p)
     if (p->slot->done == p->slot->count || l->busy == 0) pthread_cond_broadcast(&l->ready);
 }
 
+typedef struct drawing {
+    const bf_transform *transform;
+    uint64_t seed;
+} drawing;
+
+static int choose_divisor(void *user, int width, int height)
+{
+    const drawing *d = user;
+    return bf_transform_divisor(d->transform, d->seed, width, height);
+}
+
 static bnff_status load(const bnff_loader *l, int64_t index, uint64_t seed, float *dst, bnff_error *error)
 {
     bf_view view;
     if (bf_dataset_view(l->dataset, index, &view)) return bf_transform_run(&l->transform, &view, seed, dst, error);
+    drawing d = {&l->transform, seed};
+    bf_shrink shrink = {.choose = choose_divisor, .user = &d, .divisor = 1};
     bnff_image image;
-    BF_TRY(bf_dataset_stored_image(l->dataset, index, &image, error));
+    BF_TRY(bf_dataset_stored_image(l->dataset, index, &shrink, &image, error));
     view = bf_view_of(&image);
-    const bnff_status status = bf_transform_run(&l->transform, &view, seed, dst, error);
+    const bnff_status status = bf_transform_run_shrunk(&l->transform, &view, shrink.divisor, shrink.width, shrink.height, seed, dst, error);
     bnff_image_free(&image);
     return status;
 }

@@ -95,14 +95,10 @@ static void place(const bf_transform *t, const bf_view *from, const placing *p, 
     }
 }
 
-/* Place the part of `from`, resampled to full_width x full_height, that `p` shows. */
-static bnff_status resample_and_place(const bf_transform *t, const bf_view *from, int full_width, int full_height, placing p, float *dst,
-                                      bnff_error *error)
+/* Place what `p` shows of the box of `from`, resampled to full_width x full_height. */
+static bnff_status resample_and_place(const bf_transform *t, const bf_view *from, const float box[4], int full_width, int full_height, placing p,
+                                      float *dst, bnff_error *error)
 {
-    if (from->width == full_width && from->height == full_height) {
-        place(t, from, &p, dst);
-        return BNFF_OK;
-    }
     bf_rectangle window = {p.left > 0 ? p.left : 0, p.top > 0 ? p.top : 0, 0, 0};
     const int right = p.left + t->options.width, bottom = p.top + t->options.height;
     window.width = (right < full_width ? right : full_width) - window.x;
@@ -111,7 +107,6 @@ static bnff_status resample_and_place(const bf_transform *t, const bf_view *from
     const size_t bytes = (size_t)window.width * (size_t)window.height * (size_t)from->channels;
     uint8_t *pixels = bf_alloc(bytes);
     if (!pixels) return bf_fail(error, BNFF_E_MEMORY, "no memory for an image of %d x %d pixels", window.width, window.height);
-    const float box[4] = {0, 0, (float)from->width, (float)from->height};
     const bnff_status status = bf_resample(from, box, full_width, full_height, t->options.interpolation, &window, pixels, error);
     if (status == BNFF_OK) {
         const bf_view part = {pixels, (size_t)window.width * (size_t)from->channels, window.width, window.height, from->channels};
@@ -120,6 +115,15 @@ static bnff_status resample_and_place(const bf_transform *t, const bf_view *from
     }
     bf_free(pixels);
     return status;
+}
+
+static bnff_status resize_and_place(const bf_transform *t, const bf_view *from, int full_width, int full_height, placing p, float *dst,
+                                    bnff_error *error)
+{
+    const float box[4] = {0, 0, (float)from->width, (float)from->height};
+    if (from->width != full_width || from->height != full_height) return resample_and_place(t, from, box, full_width, full_height, p, dst, error);
+    place(t, from, &p, dst);
+    return BNFF_OK;
 }
 
 /* -- Evaluation ------------------------------------------------------------------------------------------------------ */
@@ -153,7 +157,7 @@ static bnff_status evaluate(const bf_transform *t, const bf_view *image, float *
     if ((int64_t)width > INT32_MAX / 16 || (int64_t)height > INT32_MAX / 16)
         return bf_fail(error, BNFF_E_FORMAT, "%d x %d pixels: too long and thin to be resized", image->width, image->height);
     const placing p = {.left = centre(width, t->options.width), .top = centre(height, t->options.height)};
-    return resample_and_place(t, image, width, height, p, dst, error);
+    return resize_and_place(t, image, width, height, p, dst, error);
 }
 
 /* -- Training -------------------------------------------------------------------------------------------------------- */
@@ -187,7 +191,28 @@ static bnff_status crop_and_resize(const bf_transform *t, const bf_view *image, 
 {
     const bf_rectangle crop = random_crop(&t->options, image->width, image->height, seed);
     const bf_view part = bf_view_crop(image, crop.x, crop.y, crop.width, crop.height);
-    return resample_and_place(t, &part, t->options.width, t->options.height, p, dst, error);
+    return resize_and_place(t, &part, t->options.width, t->options.height, p, dst, error);
+}
+
+int bf_transform_divisor(const bf_transform *t, uint64_t seed, int width, int height)
+{
+    if (!t->options.augment || t->options.crop_padding) return 1;
+    const bf_rectangle crop = random_crop(&t->options, width, height, seed);
+    int divisor = 1;
+    while (divisor < 8 && crop.width / (2 * divisor) >= t->options.width && crop.height / (2 * divisor) >= t->options.height) divisor *= 2;
+    return divisor;
+}
+
+/* The crop's place in the smaller picture; pixels that have no part in it are left out, so that the filter does not reach them. */
+static bnff_status crop_shrunk(const bf_transform *t, const bf_view *image, int divisor, const bf_rectangle *crop, placing p, float *dst,
+                               bnff_error *error)
+{
+    const int x0 = crop->x / divisor, y0 = crop->y / divisor, right = crop->x + crop->width, bottom = crop->y + crop->height;
+    const bf_view part = bf_view_crop(image, x0, y0, (right + divisor - 1) / divisor - x0, (bottom + divisor - 1) / divisor - y0);
+    const float scale = 1.0f / (float)divisor; /* a power of 2: the box is exact */
+    const float box[4] = {(float)crop->x * scale - (float)x0, (float)crop->y * scale - (float)y0, (float)right * scale - (float)x0,
+                          (float)bottom * scale - (float)y0};
+    return resample_and_place(t, &part, box, t->options.width, t->options.height, p, dst, error);
 }
 
 /* RandomCrop(size, padding): black added on all sides, then a crop anywhere. An image of another size first comes to cover the result. */
@@ -198,13 +223,26 @@ static bnff_status pad_and_crop(const bf_transform *t, const bf_view *image, uin
     const int pad = t->options.crop_padding;
     p.top = draw_below(seed, DRAW_TOP, height + 2 * pad - t->options.height + 1) - pad;
     p.left = draw_below(seed, DRAW_LEFT, width + 2 * pad - t->options.width + 1) - pad;
-    return resample_and_place(t, image, width, height, p, dst, error);
+    return resize_and_place(t, image, width, height, p, dst, error);
+}
+
+static placing random_flips(const bnff_transform *t, uint64_t seed)
+{
+    return (placing){.hflip = bf_random_uniform(seed, DRAW_HFLIP) < t->hflip, .vflip = bf_random_uniform(seed, DRAW_VFLIP) < t->vflip};
+}
+
+bnff_status bf_transform_run_shrunk(const bf_transform *t, const bf_view *image, int divisor, int width, int height, uint64_t seed, float *dst,
+                                    bnff_error *error)
+{
+    if (divisor == 1) return bf_transform_run(t, image, seed, dst, error);
+    const bf_rectangle crop = random_crop(&t->options, width, height, seed);
+    return crop_shrunk(t, image, divisor, &crop, random_flips(&t->options, seed), dst, error);
 }
 
 bnff_status bf_transform_run(const bf_transform *t, const bf_view *image, uint64_t seed, float *dst, bnff_error *error)
 {
     if (!t->options.augment) return evaluate(t, image, dst, error);
-    const placing p = {.hflip = bf_random_uniform(seed, DRAW_HFLIP) < t->options.hflip, .vflip = bf_random_uniform(seed, DRAW_VFLIP) < t->options.vflip};
+    const placing p = random_flips(&t->options, seed);
     return t->options.crop_padding ? pad_and_crop(t, image, seed, p, dst, error) : crop_and_resize(t, image, seed, p, dst, error);
 }
 

@@ -1,6 +1,12 @@
 /* Transforms: torchvision's sizes and offsets, and the distribution of random crops. */
+#include <stdio.h> /* for jpeglib.h */
+
+#include <jpeglib.h>
+
 #include <bnff/data.h>
 
+#include "data/image.h"
+#include "data/transform.h"
 #include "support.h"
 
 static const float no_mean[3] = {0, 0, 0}, unit[3] = {1, 1, 1};
@@ -175,6 +181,85 @@ static void padded_crops(void **state)
     for (int i = 0; i < 9; i++) check_close(places[i], DRAWN / 9., 5 * sqrt(DRAWN / 9. * 8 / 9));
 }
 
+/* -- Decoding at a fraction of the size ---------------------------------------------------------------------------- */
+
+enum { WIDE = 643, HIGH = 481 };
+
+/* Red grows by 1/3 a column, green by 1/2 a row. */
+static unsigned char *make_ramp(unsigned long *size)
+{
+    struct jpeg_compress_struct jpeg = {0};
+    struct jpeg_error_mgr errors;
+    unsigned char *bytes = NULL, row[WIDE * 3], *rows[] = {row};
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&jpeg);
+    jpeg_mem_dest(&jpeg, &bytes, size);
+    jpeg.image_width = WIDE, jpeg.image_height = HIGH, jpeg.input_components = 3, jpeg.in_color_space = JCS_RGB;
+    jpeg_set_defaults(&jpeg);
+    jpeg_set_quality(&jpeg, 95, TRUE);
+    jpeg_start_compress(&jpeg, TRUE);
+    for (int y = 0; y < HIGH; y++) {
+        for (int x = 0; x < WIDE; x++) row[3 * x] = (uint8_t)(x / 3), row[3 * x + 1] = (uint8_t)(y / 2), row[3 * x + 2] = 128;
+        jpeg_write_scanlines(&jpeg, rows, 1);
+    }
+    jpeg_finish_compress(&jpeg);
+    jpeg_destroy_compress(&jpeg);
+    return bytes;
+}
+
+typedef struct drawing {
+    bf_transform transform;
+    uint64_t seed;
+} drawing;
+
+static int choose(void *user, int width, int height)
+{
+    const drawing *d = user;
+    return bf_transform_divisor(&d->transform, d->seed, width, height);
+}
+
+/* The same crop from the whole picture and from a smaller decoding of it: the ramps must lie in the same place, to a fraction of a
+ * pixel, and the values differ by the error of the compression (some levels) only. */
+static void fractions_show_the_same_crop(void **state)
+{
+    (void)state;
+    test_case("fractions");
+    enum { N = 52, VALUES = N * N * 3 };
+    static float want[VALUES], got[VALUES];
+    unsigned long size = 0;
+    unsigned char *bytes = make_ramp(&size);
+    int divisors[9] = {0};
+    bnff_image whole, part;
+    bnff_error error;
+    bnff_transform t = transform_of(N, N);
+    drawing d;
+    t.augment = true, t.hflip = 0.5, t.scale[0] = 0.02;
+    check_ok(bf_transform_prepare(&t, 3, &d.transform, &error), &error);
+    check_ok(bnff_image_decode(bytes, size, "ramp", 3, &whole, &error), &error);
+    for (d.seed = 0; d.seed < 200; d.seed++) {
+        bf_shrink shrink = {.choose = choose, .user = &d};
+        const bf_view whole_view = bf_view_of(&whole);
+        check_ok(bf_image_decode(bytes, size, "ramp", &shrink, &part, &error), &error);
+        const bf_view part_view = bf_view_of(&part);
+        check_ok(bf_transform_run(&d.transform, &whole_view, d.seed, want, &error), &error);
+        check_ok(bf_transform_run_shrunk(&d.transform, &part_view, shrink.divisor, WIDE, HIGH, d.seed, got, &error), &error);
+        divisors[shrink.divisor]++;
+        assert_int_equal(part.width, (WIDE + shrink.divisor - 1) / shrink.divisor);
+        double shift[3] = {0};
+        for (int i = 0; i < VALUES; i++) {
+            const double off = 255 * (double)(got[i] - want[i]);
+            if (shrink.divisor == 1) assert_true(got[i] == want[i]);
+            assert_true(fabs(off) < 6);
+            shift[i % 3] += off / (N * N);
+        }
+        for (int c = 0; c < 3; c++) check_close(shift[c], 0, 0.5); /* half a pixel of 1/8 would be 1.3 or more */
+        bnff_image_free(&part);
+    }
+    for (int n = 1; n <= 8; n *= 2) assert_true(divisors[n] > 5); /* all were met */
+    bnff_image_free(&whole);
+    free(bytes);
+}
+
 static void flips_and_seeds(void **state)
 {
     (void)state;
@@ -229,7 +314,8 @@ static void arguments(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(normalises), test(evaluation_geometry), test(random_crops), test(strips_give_their_middle), test(padded_crops), test(flips_and_seeds),
+        test(normalises), test(evaluation_geometry), test(random_crops), test(strips_give_their_middle), test(padded_crops), test(fractions_show_the_same_crop),
+        test(flips_and_seeds),
         test(arguments),
     };
     return run_all(tests);
