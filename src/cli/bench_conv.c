@@ -91,7 +91,7 @@ static void add_up(const bnff_run *run, struct result *r)
     r->forward_s = r->backward_s = r->forward_flops = r->backward_flops = 0;
     for (int i = 0; bnff_run_profile_get(run, i, &task); i++) {
         if (task.flops <= 0) continue;
-        const bool backward = !strncmp(task.name, "bwd", 3);
+        const bool backward = strstr(task.kind, "bwd") != NULL;
         *(backward ? &r->backward_s : &r->forward_s) += task.seconds;
         *(backward ? &r->backward_flops : &r->forward_flops) += task.flops;
     }

@@ -29,6 +29,7 @@ with open("problems.txt", "w", encoding="utf-8") as file:
     file.write("# a comment\n\n" + "\n".join(PROBLEMS) + "\n")
 conv = bnff("bench conv of a file", "bench conv --problem problems.txt -r 1 --json", out=JSON)
 bnff.check("bench conv: all are right", [r["correct"] for r in conv.get("results", [])] == [True] * len(PROBLEMS), conv)
+bnff.check("bench conv: both directions are timed", all(r["forward_s"] > 0 and r["backward_s"] > 0 for r in conv.get("results", [{}])), conv)
 bnff("bench conv of a line", ["bench", "conv", "--problem", PROBLEMS[0], "-r", "1"], out="ok +mb2_ic8")
 bnff("bench conv --list of a model", "bench conv -m resnet20 --list", out=r'^mb32_ic3_oc16_ih32iw32_kh3kw3_sh1sw1_ph1pw1_g1_n"resnet20:conv1"$')
 bnff("bench conv of nonsense", "bench conv --problem mb2_icx", code=2, err="hint: a line such as")
