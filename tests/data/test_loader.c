@@ -84,7 +84,7 @@ static void run_epoch(bnff_loader *loader, int64_t number, int64_t first, epoch 
 
 static void check_same(const epoch *a, const epoch *b) { assert_memory_equal(a, b, sizeof *a); }
 
-static epoch one, two;
+static epoch one, two, whole;
 
 static void threads_change_nothing(void **state)
 {
@@ -211,9 +211,13 @@ static void damaged_files_are_left_out(void **state)
 {
     (void)state;
     const char *folder = make_folder();
+    bnff_dataset *d = open_all(folder);
+    bnff_loader_options plain = make_options(0);
+    bnff_loader *undamaged = make_loader(d, &plain);
+    run_epoch(undamaged, 2, 0, &whole);
+    bnff_loader_destroy(&undamaged);
     put_file(folder, "a/03.ppm", "P6 9 8 255\nshort", 16);
     put_file(folder, "b/20.ppm", "nothing", 7);
-    bnff_dataset *d = open_all(folder);
     static const int threads[] = {0, 3};
     FOR_EACH(n, threads) {
         test_case("damaged threads=%d", n);
@@ -228,6 +232,10 @@ static void damaged_files_are_left_out(void **state)
                 assert_true(one.indices[i] != 3 && one.indices[i] != 20);
                 assert_int_equal(one.labels[i], one.indices[i] >= 15);
             }
+        }
+        for (int i = 0, k = 0; i < one.images; i++, k++) { /* the others are as they would have been */
+            while (whole.indices[k] != one.indices[i]) k++;
+            check_same_bits(one.pixels + i * FLOATS, whole.pixels + k * FLOATS, FLOATS);
         }
         assert_int_equal(bad.count, 2); /* once each */
         assert_int_equal(bnff_loader_bad(loader), 2);
