@@ -1,6 +1,6 @@
 /* Lowering: each node placed as a task becomes one, with programs for what its loads compute (values placed in prologues) and what
  * happens to its result while the tile is in cache (nodes placed in its epilogue). */
-#include "runtime/plan.h"
+#include "runtime/program_build.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,172 +16,11 @@ typedef struct lowering {
     bnff_error *error;
 } lowering;
 
-/* While one program is built: which values are at hand in temporaries or in the tile. */
-typedef struct builder {
-    lowering *l;
-    bf_program *program;
-    struct { int value; bf_operand at; } known[16];
-    int known_count;
-    bool failed;
-} builder;
-
-static const bf_operand nothing = {BF_NOTHING, 0, 0};
-
-static void add_step(builder *b, bf_step step)
-{
-    if (bf_grow((void **)&b->program->steps, &b->program->capacity, b->program->count, sizeof *b->program->steps)) {
-        b->program->steps[b->program->count++] = step;
-        return;
-    }
-    bf_free(step.add_block);
-    b->failed = true;
-}
-
-static void remember(builder *b, int value, bf_operand at)
-{
-    if (b->known_count < (int)(sizeof b->known / sizeof *b->known)) {
-        b->known[b->known_count].value = bf_value_alias(b->l->g, value);
-        b->known[b->known_count++].at = at;
-    } else b->failed = true;
-}
-
-static const bf_operand *find_known(const builder *b, int value)
-{
-    value = bf_value_alias(b->l->g, value);
-    for (int i = b->known_count; i-- > 0;)
-        if (b->known[i].value == value) return &b->known[i].at;
-    return NULL;
-}
-
-/* The node that computes `value` in a prologue, unless the value is at hand already. */
-static const bf_node *prologue_node(const builder *b, int value)
-{
-    const int w = b->l->writer[value];
-    return w >= 0 && b->l->plan->placement[w].role == BF_ROLE_PROLOGUE && !find_known(b, value) ? &b->l->g->nodes[w] : NULL;
-}
-
-static const bf_node *prologue_of_kind(const builder *b, int value, bf_op op)
-{
-    const bf_node *node = prologue_node(b, value);
-    return node && node->op == op ? node : NULL;
-}
-
-static void emit(builder *b, const bf_node *node, bf_operand dst);
-
-/* An operand that holds `value`, computing it first where it is virtual. */
-static bf_operand load(builder *b, int value)
-{
-    const bf_operand *known = find_known(b, value);
-    if (known) return *known;
-    const bf_node *node = prologue_node(b, value);
-    if (!node) return (bf_operand){BF_VALUE, value, 0};
-    const bf_operand temp = {BF_TEMP, b->program->temps++, 0};
-    emit(b, node, temp);
-    remember(b, value, temp);
-    return temp;
-}
-
-static bf_step new_step(bf_step_kind kind, bf_operand dst) { return (bf_step){.kind = kind, .dst = dst, .a = nothing, .b = nothing, .coefs = -1, .grad_coefs = -1, .sums = -1}; }
-
-/* act(a + b), with the normalise of one side folded in. */
-static void emit_join(builder *b, const bf_node *add, bf_operand dst, bf_act act)
-{
-    int first = add->in[0], second = add->in[1];
-    if (!prologue_of_kind(b, first, BF_OP_BN_APPLY) && prologue_of_kind(b, second, BF_OP_BN_APPLY)) first = add->in[1], second = add->in[0];
-    const bf_node *apply = prologue_of_kind(b, first, BF_OP_BN_APPLY);
-    bf_step step = new_step(apply ? BF_STEP_AFFINE_ADD_ACT : BF_STEP_ADD_ACT, dst);
-    step.act = act;
-    step.b = load(b, second);
-    step.a = load(b, apply ? apply->in[0] : first);
-    if (apply) step.coefs = apply->in[1];
-    add_step(b, step);
-}
-
-static void emit_act(builder *b, const bf_node *node, bf_operand dst)
-{
-    const bf_act act = {node->a.act.kind, node->a.act.slope};
-    const bf_node *apply = prologue_of_kind(b, node->in[0], BF_OP_BN_APPLY), *add = prologue_of_kind(b, node->in[0], BF_OP_ADD);
-    if (add) {
-        emit_join(b, add, dst, act);
-        return;
-    }
-    bf_step step = new_step(apply ? BF_STEP_AFFINE_ACT : BF_STEP_ACT, dst);
-    step.act = act;
-    step.a = load(b, apply ? apply->in[0] : node->in[0]);
-    if (apply) step.coefs = apply->in[1];
-    add_step(b, step);
-}
-
-static void emit_act_grad(builder *b, const bf_node *node, bf_operand dst)
-{
-    const bf_node *apply = prologue_of_kind(b, node->in[1], BF_OP_BN_APPLY);
-    bf_step step = new_step(apply ? BF_STEP_AFFINE_ACT_GRAD : BF_STEP_ACT_GRAD, dst);
-    step.act = (bf_act){node->a.act.kind, node->a.act.slope};
-    step.a = load(b, node->in[0]);
-    step.b = load(b, apply ? apply->in[0] : node->in[1]);
-    if (apply) step.coefs = apply->in[1];
-    add_step(b, step);
-}
-
-/* Steps that compute the elementwise `node` into dst. */
-static void emit(builder *b, const bf_node *node, bf_operand dst)
-{
-    bf_step step = new_step(BF_STEP_COPY, dst);
-    switch (node->op) {
-    case BF_OP_ACT: emit_act(b, node, dst); return;
-    case BF_OP_ADD: emit_join(b, node, dst, (bf_act){BNFF_IDENTITY, 0}); return;
-    case BF_OP_ACT_BWD: emit_act_grad(b, node, dst); return;
-    case BF_OP_BN_APPLY:
-        step.kind = BF_STEP_AFFINE_ACT;
-        step.coefs = node->in[1];
-        break;
-    case BF_OP_BN_SCALE:
-        step.kind = BF_STEP_SCALE;
-        step.coefs = node->in[1];
-        break;
-    case BF_OP_BN_DX:
-        step.kind = BF_STEP_BN_DX;
-        step.b = load(b, node->in[1]);
-        step.coefs = node->in[2];
-        step.grad_coefs = node->in[3];
-        break;
-    case BF_OP_BN_DEFERRED:
-        step.kind = BF_STEP_DEFERRED;
-        step.b = load(b, node->in[1]);
-        step.coefs = node->in[2];
-        step.grad_coefs = node->in[3];
-        break;
-    case BF_OP_GATE:
-        step.kind = BF_STEP_GATE;
-        step.gate = node->in[1];
-        b->program->by_image = true;
-        break;
-    case BF_OP_DROPOUT:
-        step.kind = BF_STEP_DROPOUT;
-        step.dropout = node->a.dropout.id;
-        step.p = node->a.dropout.p;
-        break;
-    default: break;
-    }
-    step.a = load(b, node->in[0]);
-    add_step(b, step);
-}
-
-static void emit_reduction(builder *b, const bf_node *node)
-{
-    bf_step step = new_step(node->op == BF_OP_BN_STATS ? BF_STEP_STATS : BF_STEP_BN_SUMS, nothing);
-    step.a = load(b, node->in[0]);
-    if (node->op == BF_OP_BN_REDUCE) {
-        step.b = load(b, node->in[1]);
-        step.coefs = node->in[2];
-    }
-    step.sums = node->out[0];
-    add_step(b, step);
-}
-
 /* -- tasks -- */
 
 static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
+
+static bf_builder new_builder(const lowering *l, bf_program *program) { return (bf_builder){.plan = l->plan, .writer = l->writer, .program = program}; }
 
 /* Does anything after task node `anchor` but its epilogue read v, or add to it, under any name? */
 static bool needed_outside(const lowering *l, int v, int anchor)
@@ -244,49 +83,47 @@ static bf_task *new_task(lowering *l, bf_task_kind kind, int node)
 static bool lower_load(lowering *l, int value, bf_program *program)
 {
     program->over = value;
-    builder b = {.l = l, .program = program};
-    const bf_node *node = prologue_node(&b, value);
-    if (node) emit(&b, node, (bf_operand){BF_RESULT, 0, 0});
+    bf_builder b = new_builder(l, program);
+    const bf_node *node = bf_build_prologue(&b, value);
+    if (node) bf_build_node(&b, node, (bf_operand){BF_RESULT, 0, 0});
     return !b.failed;
 }
 
 /* Write `from` to the storage of `value`: block by block stored, or added where something is there already. */
-static void add_store(builder *b, bf_step_kind kind, int value, bf_operand from, int coefs)
+static void add_store(lowering *l, bf_builder *b, bf_step_kind kind, int value, bf_operand from, int coefs)
 {
     bool any;
-    bf_step store = new_step(kind, (bf_operand){BF_VALUE, value, 0});
+    bf_step store = bf_build_new(kind, (bf_operand){BF_VALUE, value, 0});
     store.a = from;
     store.coefs = coefs;
-    store.add_block = claim(b->l, value, &any);
+    store.add_block = claim(l, value, &any);
     if (!store.add_block) b->failed = true;
-    else add_step(b, store);
+    else bf_build_step(b, store);
 }
 
 /* One elementwise node of an epilogue. `at`: where the task's raw result is. */
-static void emit_in_epilogue(builder *b, int anchor, const bf_node *node, bf_operand at)
+static void emit_in_epilogue(lowering *l, bf_builder *b, int anchor, const bf_node *node, bf_operand at)
 {
-    const lowering *l = b->l;
     if (node->op == BF_OP_BN_SCALE && epilogue_readers(l, node->out[0], anchor) == 0) { /* s*dy straight into a shared gradient */
-        add_store(b, BF_STEP_SCALE_TO, node->out[0], load(b, node->in[0]), node->in[1]);
+        add_store(l, b, BF_STEP_SCALE_TO, node->out[0], bf_build_load(b, node->in[0]), node->in[1]);
         return;
     }
-    /* In place where nothing else wants the raw tile. */
+    /* In place where bf_build_nothing else wants the raw tile. */
     const bool in_place = at.kind == BF_TILE && !needed_outside(l, node->in[0], anchor) && epilogue_readers(l, node->in[0], anchor) == 1;
     const bf_operand dst = in_place ? at : (bf_operand){BF_TEMP, b->program->temps++, 0};
-    emit(b, node, dst);
-    remember(b, node->out[0], dst);
-    if (needed_outside(l, node->out[0], anchor)) add_store(b, BF_STEP_STORE, node->out[0], dst, -1);
+    bf_build_node(b, node, dst);
+    bf_build_known(b, node->out[0], dst);
+    if (needed_outside(l, node->out[0], anchor)) add_store(l, b, BF_STEP_STORE, node->out[0], dst, -1);
 }
 
 /* The work on a task's result: nodes of the epilogue, then its own store. `at` is where the result appears. */
-static bool lower_epilogue(builder *b, int node, int result, bf_operand at)
+static bool lower_epilogue(lowering *l, bf_builder *b, int node, int result, bf_operand at)
 {
-    lowering *l = b->l;
-    remember(b, result, at);
+    bf_build_known(b, result, at);
     for (int i = node + 1; i < l->g->node_count; i++) {
         if (l->plan->placement[i].role != BF_ROLE_EPILOGUE || l->plan->placement[i].anchor != node) continue;
-        if (is_reduction(l->g->nodes[i].op)) emit_reduction(b, &l->g->nodes[i]);
-        else emit_in_epilogue(b, node, &l->g->nodes[i], at);
+        if (is_reduction(l->g->nodes[i].op)) bf_build_sums(b, &l->g->nodes[i]);
+        else emit_in_epilogue(l, b, node, &l->g->nodes[i], at);
     }
     return !b->failed;
 }
@@ -305,25 +142,25 @@ static bool lower_result(lowering *l, bf_task *task, int node, int result)
     task->epilogue.over = result;
     if (result < 0) return true;
     const bf_operand tile = {BF_TILE, 0, 0}, stored = {BF_VALUE, result, 0};
-    builder b = {.l = l, .program = &task->epilogue};
+    bf_builder b = new_builder(l, &task->epilogue);
     bool any, *blocks = claim(l, result, &any);
     if (!blocks) return false;
     const bool more = has_epilogue_nodes(l, node), needed = !more || needed_outside(l, result, node);
     if (!any && !more) return bf_free(blocks), true; /* straight to storage */
-    bf_step step = more ? new_step(BF_STEP_COMPLETE, tile) : new_step(BF_STEP_STORE, stored);
+    bf_step step = more ? bf_build_new(BF_STEP_COMPLETE, tile) : bf_build_new(BF_STEP_STORE, stored);
     step.a = more ? stored : tile;
     step.add_block = blocks;
-    if (any || !more) add_step(&b, step);
+    if (any || !more) bf_build_step(&b, step);
     else bf_free(blocks);
     if (more && needed) {
-        step = new_step(BF_STEP_COPY, stored);
+        step = bf_build_new(BF_STEP_COPY, stored);
         step.a = tile;
-        add_step(&b, step);
+        bf_build_step(&b, step);
     }
-    return lower_epilogue(&b, node, result, tile);
+    return lower_epilogue(l, &b, node, result, tile);
 }
 
-/* Clear blocks of `value` that nothing has written although `reader` reads them (channels no slice touches). */
+/* Clear blocks of `value` that bf_build_nothing has written although `reader` reads them (channels no slice touches). */
 static bool clear_unwritten(lowering *l, int node, int value)
 {
     if (l->g->values[value].kind != BF_TENSOR) return true;
@@ -338,8 +175,8 @@ static bool clear_unwritten(lowering *l, int node, int value)
     bf_task *task = new_task(l, BF_TASK_SWEEP, node);
     if (!task) return false;
     task->out = task->epilogue.over = value;
-    builder b = {.l = l, .program = &task->epilogue};
-    add_store(&b, BF_STEP_ZERO, value, nothing, -1);
+    bf_builder b = new_builder(l, &task->epilogue);
+    add_store(l, &b, BF_STEP_ZERO, value, bf_build_nothing, -1);
     return !b.failed;
 }
 
@@ -348,11 +185,11 @@ static bool lower_sweep(lowering *l, int i)
     const bf_node *node = &l->g->nodes[i];
     bf_task *task = new_task(l, BF_TASK_SWEEP, i);
     if (!task) return false;
-    builder b = {.l = l, .program = &task->epilogue};
+    bf_builder b = new_builder(l, &task->epilogue);
     const int v = is_reduction(node->op) ? node->in[0] : node->out[0];
     task->epilogue.over = v;
     if (is_reduction(node->op)) {
-        emit_reduction(&b, node);
+        bf_build_sums(&b, node);
         return !b.failed;
     }
     task->out = v;
@@ -360,14 +197,14 @@ static bool lower_sweep(lowering *l, int i)
     bool *blocks = claim(l, v, &any);
     if (!blocks) return false;
     const bf_operand dst = any ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : (bf_operand){BF_VALUE, v, 0};
-    emit(&b, node, dst);
+    bf_build_node(&b, node, dst);
     if (any) {
-        bf_step store = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, v, 0});
+        bf_step store = bf_build_new(BF_STEP_STORE, (bf_operand){BF_VALUE, v, 0});
         store.a = dst;
         store.add_block = blocks;
-        add_step(&b, store);
+        bf_build_step(&b, store);
     } else bf_free(blocks);
-    return lower_epilogue(&b, i, v, dst);
+    return lower_epilogue(l, &b, i, v, dst);
 }
 
 /* A copy of `channels` channels from one value to another, block by block. */
@@ -380,11 +217,11 @@ static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int
     while (source->blocks[source_block].first < from_first) source_block++;
     while (target->blocks[target_block].first < to_first) target_block++;
     const bool whole = from_first == 0 && channels == l->g->values[from].c;
-    builder b = {.l = l, .program = &task->epilogue};
+    bf_builder b = new_builder(l, &task->epilogue);
     task->epilogue.over = whole ? from : to; /* one of the two is copied whole */
-    bf_step step = new_step(BF_STEP_STORE, (bf_operand){BF_VALUE, to, whole ? target_block : 0});
+    bf_step step = bf_build_new(BF_STEP_STORE, (bf_operand){BF_VALUE, to, whole ? target_block : 0});
     step.a = (bf_operand){BF_VALUE, from, whole ? 0 : source_block};
-    if (whole && l->writer[from] >= 0 && l->plan->placement[l->writer[from]].role == BF_ROLE_PROLOGUE) step.a = load(&b, from);
+    if (whole && l->writer[from] >= 0 && l->plan->placement[l->writer[from]].role == BF_ROLE_PROLOGUE) step.a = bf_build_load(&b, from);
     task->out = to;
     bool any, *blocks = claim(l, to, &any);
     if (!blocks) return false;
@@ -396,7 +233,7 @@ static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int
         memmove(blocks, blocks + target_block, (size_t)count * sizeof *blocks);
     }
     step.add_block = blocks;
-    add_step(&b, step);
+    bf_build_step(&b, step);
     return !b.failed;
 }
 
@@ -467,7 +304,7 @@ static bool lower_plain(lowering *l, int i, bf_task_kind kind)
     return lower_load(l, task->x, &task->load[0]);
 }
 
-/* Two-sweep statistics: the mean first, then deviations from it (only where nothing is virtual, so x is stored). */
+/* Two-sweep statistics: the mean first, then deviations from it (only where bf_build_nothing is virtual, so x is stored). */
 static bool lower_stats(lowering *l, int i)
 {
     if (l->g->nodes[i].a.bn.sweeps == 2) {
