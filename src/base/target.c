@@ -4,6 +4,46 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/threads.h"
+
+/* The first number of a file in CPU 0's cache folder; 0 if there is none. `unit`: the character after it. */
+static size_t cache_fact(const char *name, char *unit)
+{
+    char path[96];
+    unsigned long value = 0;
+    *unit = '\0';
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu0/cache/index3/%s", name);
+    FILE *file = fopen(path, "re");
+    if (!file) return 0;
+    if (fscanf(file, "%lu%c", &value, unit) < 1) value = 0;
+    fclose(file);
+    return value;
+}
+
+/* CPUs in CPU 0's shared_cpu_map, hexadecimal words with commas between. */
+static int cpus_sharing_l3(void)
+{
+    int cpus = 0;
+    FILE *file = fopen("/sys/devices/system/cpu/cpu0/cache/index3/shared_cpu_map", "re");
+    if (!file) return 0;
+    for (int c; (c = getc(file)) != EOF;) {
+        const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : 0;
+        cpus += __builtin_popcount((unsigned)digit);
+    }
+    fclose(file);
+    return cpus;
+}
+
+/* Last level caches that the CPUs we may use have together; 0 if the kernel does not tell. sysconf gives the whole socket's to a virtual
+ * machine that has two of its cores. */
+static size_t shared_cache(void)
+{
+    char unit;
+    const size_t size = cache_fact("size", &unit) * (unit == 'K' ? (size_t)1 << 10 : unit == 'M' ? (size_t)1 << 20 : 1);
+    const int sharing = cpus_sharing_l3(), cpus = bf_threads_available();
+    return size && sharing ? size * (size_t)((cpus + sharing - 1) / sharing) : size;
+}
+
 bf_target bf_target_detect(void)
 {
     bf_target target = {.l1 = 32 << 10, .l2 = 1 << 20, .l3 = 16 << 20};
@@ -13,6 +53,8 @@ bf_target bf_target_detect(void)
     if (l2 > 0) target.l2 = (size_t)l2;
     if (l3 > 0) target.l3 = (size_t)l3;
 #endif
+    const size_t shared = shared_cache();
+    if (shared) target.l3 = shared;
     return target;
 }
 
