@@ -69,6 +69,34 @@ static void windows_are_parts(void **state)
     }
 }
 
+static bnff_image resized(const bnff_image *image, int width, int height)
+{
+    bnff_image out;
+    bnff_error error;
+    check_ok(bnff_image_resize(image, 0, 0, image->width, image->height, width, height, BNFF_BILINEAR, &out, &error), &error);
+    return out;
+}
+
+/* The vertical pass is first where the height shrinks by more than twice what the width does. */
+static void passes_are_in_order(void **state)
+{
+    (void)state;
+    static const struct { int width, height, out_width, out_height; bool down_first; } sizes[] = {
+        {30, 60, 20, 39, true}, {30, 60, 20, 40, false}, {30, 60, 33, 59, true}, {30, 60, 20, 61, false}, {60, 30, 55, 19, true}, {60, 30, 55, 20, false},
+    };
+    FOR_EACH(s, sizes) {
+        test_case("order %dx%d to %dx%d", s.width, s.height, s.out_width, s.out_height);
+        const bnff_image image = random_image(s.width, s.height, 3);
+        bnff_image between = s.down_first ? resized(&image, s.width, s.out_height) : resized(&image, s.out_width, s.height);
+        bnff_image want = resized(&between, s.out_width, s.out_height), got = resized(&image, s.out_width, s.out_height);
+        assert_memory_equal(got.pixels, want.pixels, (size_t)(s.out_width * s.out_height * 3));
+        bnff_image_free(&between);
+        bnff_image_free(&want);
+        bnff_image_free(&got);
+        check_guards();
+    }
+}
+
 /* A flat image stays flat (weights sum to 1 within rounding), and three equal channels stay equal to the one. */
 static void flat_and_gray(void **state)
 {
@@ -113,6 +141,6 @@ static void arguments(void **state)
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(equals_pillow), test(windows_are_parts), test(flat_and_gray), test(arguments)};
+    static const struct CMUnitTest tests[] = {test(equals_pillow), test(windows_are_parts), test(passes_are_in_order), test(flat_and_gray), test(arguments)};
     return run_all(tests);
 }
