@@ -53,6 +53,7 @@ static int run(int argc, char **argv)
     if (help) name = argv[2];
     const cli_command *command = find(name);
     if (!command) return unknown(name);
+    if (help && argc > 3) return command->run(command, 2, (char *[]){argv[3], "--help", NULL}); /* help bench step */
     if (help) return cli_help(command, stdout), EXIT_DONE;
     return command->run(command, argc - 2, argv + 2);
 }

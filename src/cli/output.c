@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,16 @@ bnff_status cli_context(int threads, bnff_context **context, bnff_error *error)
     return bnff_context_create(&options, context, error);
 }
 
+/* What is half written when a signal ends the program must not stay behind. */
+static char *volatile unfinished;
+
+static void remove_unfinished(int signal_number)
+{
+    if (unfinished) unlink(unfinished);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
+}
+
 int cli_output_open(cli_output *output, const char *path)
 {
     *output = (cli_output){.file = stdout};
@@ -197,6 +208,9 @@ int cli_output_open(cli_output *output, const char *path)
         const mode_t mask = umask(0);
         umask(mask);
         fchmod(fd, 0666 & ~mask);
+        unfinished = output->temporary;
+        signal(SIGINT, remove_unfinished);
+        signal(SIGTERM, remove_unfinished);
         return EXIT_DONE;
     }
     const int code = cli_fail_text("does its folder exist, and may you write there?", "%s: cannot create: %s", path, strerror(errno));
@@ -217,6 +231,7 @@ int cli_output_close(cli_output *output, bool keep)
         }
         if (!keep && output->temporary) unlink(output->temporary);
     }
+    unfinished = NULL;
     free(output->path);
     free(output->temporary);
     *output = (cli_output){0};

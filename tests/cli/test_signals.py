@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM, SIGUSR1 and kill -9: a training can always be gone on with, and ends as if nothing had happened."""
 import os
 import signal
+import subprocess
 import time
 
 from harness import ANY, JSON, Harness, photos
@@ -52,6 +53,16 @@ for attempt, step in enumerate((1, 5, 9, 13)):
     bnff(f"{name}: the newest checkpoint is whole", f"info runs/{name}/weights/last.safetensors --json", out=JSON)
     bnff(f"{name}: resume", f"train --resume runs/{name} -q", out=ANY, err=ANY)
     bnff.check(f"{name}: resumed as if it had not been killed", weights(name) == weights("whole"))
+
+weights_file = "runs/whole/weights/best.safetensors"
+process = bnff.start(["predict", weights_file, "-", "-o", "labels.csv"], stdin=subprocess.PIPE)
+for _ in range(500):
+    if [f for f in os.listdir(".") if f.startswith("labels.csv")]:
+        break
+    time.sleep(0.01)
+process.send_signal(signal.SIGINT)
+process.communicate(timeout=30)
+bnff.check("an interrupted predict leaves nothing behind", process.returncode == -signal.SIGINT and not [f for f in os.listdir(".") if f.startswith("labels.csv")], os.listdir("."))
 
 bnff("the newest run is resumed without a name", "train --resume -q", out=ANY, err=ANY)
 bnff("resuming what is not there", "train --resume runs/none", code=1, err="runs/none: no such run")

@@ -21,6 +21,7 @@ for command in ("step", "layers", "conv", "peak"):
     bnff(f"bench {command} --help", f"bench {command} --help", out=[rf"^usage: bnff bench {command}", "--json"])
 
 # -- Flags -----------------------------------------------------------------------------------------------------------------
+bnff("help bench step", "help bench step", out="^usage: bnff bench step")
 bnff("unknown flag: the nearest", "train x --epcohs 3", code=2, err=r"unknown option '--epcohs'\nhint: did you mean --epochs\?")
 bnff("unknown setting: the nearest", "train x epoch=3", code=2, err=r"unknown option 'epoch'\nhint: did you mean epochs=")
 bnff("unknown short flag", "train x -Z", code=2, err="unknown option '-Z'")
