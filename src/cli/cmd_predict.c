@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "file_list.h"
+#include "network.h"
 
 enum { HUMAN, CSV, JSON, JSONL };
 
@@ -163,6 +164,7 @@ static int run(const cli_command *self, int argc, char **argv)
 
     char *weights = cli_find_weights(words.items[0], args.classifier.model);
     if (!weights) return EXIT_FAILED;
+    if (!args.classifier.model) args.classifier.model = cli_recognise(weights);
     bnff_error error;
     bnff_context *context = NULL;
     bnff_classifier *classifier = NULL;

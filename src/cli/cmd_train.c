@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "network.h"
 #include "progress.h"
 #include "train_options.h"
 
@@ -185,6 +186,7 @@ static int run(const cli_command *self, int argc, char **argv)
 
     char *weights = args.train.weights ? cli_find_weights(args.train.weights, args.train.model) : NULL;
     if (args.train.weights && !(args.train.weights = weights)) return EXIT_FAILED;
+    if (weights && !args.train.model) args.train.model = cli_recognise(weights);
     catch_signals();
     bnff_error error;
     bnff_context *context = NULL;

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "network.h"
+
 struct arguments { bnff_classifier_options classifier; int threads; bool json, quiet; };
 
 static bool parse_image_size(void *arguments, const char *text, char *why, size_t size);
@@ -51,6 +53,7 @@ static int run(const cli_command *self, int argc, char **argv)
     if (code >= 0) return code;
     char *weights = cli_find_weights(words.items[0], args.classifier.model);
     if (!weights) return EXIT_FAILED;
+    if (!args.classifier.model) args.classifier.model = cli_recognise(weights);
     bnff_error error;
     bnff_context *context = NULL;
     bnff_classifier *classifier = NULL;

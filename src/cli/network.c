@@ -73,6 +73,18 @@ static bool recognise(const bnff_weights *weights, bnff_model_info *info, int *c
     return false;
 }
 
+const char *cli_recognise(const char *path)
+{
+    bnff_weights *weights = NULL;
+    bnff_model_info info = {0};
+    int classes;
+    if (bnff_weights_open(path, &weights, NULL)) return NULL;
+    if (!bnff_weights_metadata(weights, "model") && recognise(weights, &info, &classes))
+        fprintf(stderr, "bnff: %s is recognised as %s with %d classes\n", path, info.name, classes);
+    bnff_weights_destroy(&weights);
+    return info.name;
+}
+
 static bnff_status open_file(const char *path, int *classes, int *channels, int *size, cli_network *network, bnff_error *error)
 {
     const bnff_status status = bnff_weights_open(path, &network->weights, error);

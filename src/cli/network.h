@@ -18,6 +18,9 @@ bool cli_is_weight_file(const char *what);
  * With a file that does not name a model, model and graph stay NULL. BNFF_OK, or a failure in *error. */
 bnff_status cli_network_open(const char *what, int classes, int channels, int size, cli_network *network, bnff_error *error);
 void cli_network_close(cli_network *network);
+/* The model of a weight file that does not name one, by the shapes of its tensors, with a word about it on stderr; NULL where the file names
+ * its model, fits none, or cannot be read (whoever opens it next says why). The name is the zoo's: not to be freed. */
+const char *cli_recognise(const char *path);
 /* Parameters without buffers. */
 int64_t cli_network_params(const bnff_graph *graph);
 

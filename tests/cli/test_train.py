@@ -5,6 +5,7 @@ import json
 import os
 import resource
 import signal
+import struct
 
 from harness import ANY, JSON, Harness, photos, png, ppm
 
@@ -74,6 +75,19 @@ bnff("gray and transparent images", f"predict {WEIGHTS} gray.png alpha.png -o ou
 bnff.check("-o wrote the table", read("out.csv").count(b"\n") == 3 and not [f for f in os.listdir(".") if "tmp" in f], os.listdir("."))
 bnff("-o into a folder that is not there", f"predict {WEIGHTS} gray.png -o nowhere/out.csv", code=1, err="nowhere/out.csv")
 bnff("-o to a full device", f"predict {WEIGHTS} gray.png -o /dev/full", code=1, err="/dev/full: cannot write")
+
+# -- Weights of another program: the same tensors without metadata ---------------------------------------------------------------
+whole = read(WEIGHTS)
+length = struct.unpack("<Q", whole[:8])[0]
+header = json.loads(whole[8:8 + length])
+header.pop("__metadata__")
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+with open("bare.safetensors", "wb") as file:
+    file.write(struct.pack("<Q", len(text)) + text + whole[8 + length:])
+bnff("info recognises a model by its tensors", "info bare.safetensors", out="^resnet20: ")
+bnff("so does predict", "predict bare.safetensors photos/red/00.ppm --img-size 16", out="photos/red/00.ppm,[012],", err="recognised as resnet20 with 3 classes")
+bnff("and fine-tuning", "train photos --weights bare.safetensors --img-size 16 -b 8 --max-steps 1 --name bare -q", out=ANY, err="recognised as resnet20")
 
 # -- Fine-tuning --------------------------------------------------------------------------------------------------------------
 photos("two", classes=("cyan", "magenta"), each=8)
