@@ -82,6 +82,7 @@ const char *bf_foreign_format(const uint8_t *bytes, size_t size)
         {0, "P7\n", "a PAM image"},          {0, "version https://git-lfs", "a Git LFS pointer, not the file itself"},
         {0, "<!DOCTYPE", "an HTML page"},    {0, "<!doctype", "an HTML page"},    {0, "<html", "an HTML page"},
         {0, "<svg", "an SVG drawing"},       {0, "<?xml", "an XML or SVG file"},  {0, "\x89PNG", "a PNG damaged by a text-mode transfer"},
+        {1, "PNG\r\n", "a PNG with a damaged signature"}, {0, "x\x9C", "zlib data"}, {1, "\x05\x16\x07", "an AppleDouble file"},
     };
     if (size == 0) return "an empty file";
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)

@@ -104,14 +104,41 @@ static inline uint8_t clip(int32_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-VECTORISED static void shrink_row3(const uint8_t *restrict in, const axis *a, int outputs, uint8_t *restrict out)
+typedef uint8_t bytes16 __attribute__((vector_size(16)));
+typedef int32_t ints4 __attribute__((vector_size(16)));
+
+/* A pixel of three bytes, and what comes after it, as four lanes. */
+static inline ints4 load_pixel(const uint8_t *p, size_t bytes)
 {
+    const bytes16 zero = {0};
+    bytes16 b = zero;
+    memcpy(&b, p, bytes);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (ints4)__builtin_shufflevector(b, zero, 0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3, 16, 16, 16);
+#else
+    return (ints4)__builtin_shufflevector(b, zero, 16, 16, 16, 0, 16, 16, 16, 1, 16, 16, 16, 2, 16, 16, 16, 3);
+#endif
+}
+
+static inline ints4 clip4(ints4 sum)
+{
+    const ints4 v = sum >> WEIGHT_BITS, positive = v & (v > 0), large = positive > 255;
+    return (positive & ~large) | (large & 255);
+}
+
+/* in: a row of `inputs` pixels of three channels. After the last of them there is no byte to load a fourth lane from. */
+VECTORISED static void shrink_row3(const uint8_t *restrict in, int inputs, const axis *a, int outputs, uint8_t *restrict out)
+{
+    const int32_t half = 1 << (WEIGHT_BITS - 1);
     for (int i = 0; i < outputs; i++, out += 3) {
         const uint8_t *p = in + 3 * (size_t)a->first[i];
         const int32_t *w = a->weights + (size_t)i * (size_t)a->taps;
-        int32_t s0 = 1 << (WEIGHT_BITS - 1), s1 = s0, s2 = s0;
-        for (int k = 0; k < a->count[i]; k++, p += 3) s0 += p[0] * w[k], s1 += p[1] * w[k], s2 += p[2] * w[k];
-        out[0] = clip(s0), out[1] = clip(s1), out[2] = clip(s2);
+        const int count = a->count[i], wide = a->first[i] + count < inputs ? count : count - 1;
+        ints4 sum = {half, half, half, half};
+        for (int k = 0; k < wide; k++, p += 3) sum += load_pixel(p, 4) * w[k];
+        if (wide < count) sum += load_pixel(p, 3) * w[wide];
+        const ints4 pixel = clip4(sum);
+        out[0] = (uint8_t)pixel[0], out[1] = (uint8_t)pixel[1], out[2] = (uint8_t)pixel[2];
     }
 }
 
@@ -148,7 +175,7 @@ static void horizontal_pass(const bf_view *src, const axis *a, int outputs, uint
     for (int y = 0; y < src->height; y++) {
         const uint8_t *in = src->pixels + (size_t)y * src->stride;
         uint8_t *row = out + (size_t)y * (size_t)outputs * (size_t)src->channels;
-        if (src->channels == 3) shrink_row3(in, a, outputs, row);
+        if (src->channels == 3) shrink_row3(in, src->width, a, outputs, row);
         else shrink_row1(in, a, outputs, row);
     }
 }
