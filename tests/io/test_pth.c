@@ -240,6 +240,9 @@ static void calls_nothing(void **state)
 
 #define TENSOR_ARGS "((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" "0X\3\0\0\0cpuK\10tQK\0K\10\x85K\1\x85\x89Nt"
 
+/* A tensor of that size. */
+#define SIZED(size) "ctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" "0X\3\0\0\0cpuK\10tQK\0" size "\x85K\1\x85\x89NtR"
+
 static void refuses_broken_pickles(void **state)
 {
     (void)state;
@@ -295,6 +298,8 @@ static void refuses_broken_pickles(void **state)
         {P("\x80\x02}X\2\0\0\0a\0" "ctorch._utils\n_rebuild_tensor_v2\n" TENSOR_ARGS "Rs."), "zero byte"},
         {P("\x80\x02}U\1\xff" "ctorch._utils\n_rebuild_tensor_v2\n" TENSOR_ARGS "Rs."), "not UTF-8"},
         {P("\x80\x02}(X\1\0\0\0x" "ctorch._utils\n_rebuild_tensor_v2\n" TENSOR_ARGS "Rq\0X\1\0\0\0xh\0u."), "two tensors are named 'x'"},
+        {P("\x80\x02}X\1\0\0\0x" SIZED("J\xff\xff\xff\xff") "s."), "whole number >= 0"}, /* -1 in each of its forms */
+        {P("\x80\x02}X\1\0\0\0x" SIZED("\x8a\1\xff") "s."), "whole number >= 0"},
         {P("\x80\x02}X\5\0\0\0modelN" "s."), "its entries are 'model'"},
         {P("\x80\x02}."), "no state dict"},
         {P("\x80\x02" "cos\nabc\n)R(NNN\x90."), "class os.abc"}, /* items for what has no room for any */

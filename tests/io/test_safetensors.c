@@ -203,6 +203,7 @@ static void refuses_what_breaks_a_rule(void **state)
         {"{\"a\":" T("U8", "[99999999999999999999]", "[0,1]") "}", 1, BNFF_E_FORMAT, "header, byte"},
         /* sizes */
         {"{\"a\":" T("F32", "[3]", "[0,8]") "}", 8, BNFF_E_FORMAT, "hold 8 bytes, its F32 shape takes 12"},
+        {"{\"a\":" T("F32", "[1]", "[0,8]") "}", 8, BNFF_E_FORMAT, "hold 8 bytes, its F32 shape takes 4"},
         {"{\"a\":" T("F32", "[4294967296,4294967296]", "[0,0]") "}", 0, BNFF_E_FORMAT, "overflows"},
         {"{\"a\":" T("F64", "[2305843009213693952]", "[0,0]") "}", 0, BNFF_E_FORMAT, "overflows"},
         /* offsets */
