@@ -13,22 +13,29 @@ enum {
     FORM_NT, /* bn = 1: weight gradient */
     FORM_ANY,
     FORMS,
-    PREFETCH_EVERY = 16, /* k-steps */
+    PREFETCH_EVERY = 16, /* k */
     L1_FLOATS = 7 << 10 /* 28 KiB: what fits every first level cache */
 };
 
+/* The register tiles X(R, N) of each form. */
 #if BF_VECTOR == 16
-/* 32 registers, b is an operand in memory: 28 sums. At m = 16, 14 sums. */
+/* 32 registers, b is broadcast from memory: 28 sums; 14 at m = 16. */
 #define COLUMNS(X, R) X(R, 1) X(R, 2) X(R, 3) X(R, 4) X(R, 5) X(R, 6) X(R, 7) X(R, 8) X(R, 9) X(R, 10) X(R, 11) X(R, 12) X(R, 13) X(R, 14)
-#define SHAPES(X) COLUMNS(X, 1) COLUMNS(X, 2)
+#define SHAPES_NN(X) COLUMNS(X, 1) COLUMNS(X, 2)
+#define SHAPES_NT(X) SHAPES_NN(X)
+#define SHAPES_ANY(X) SHAPES_NN(X)
 enum { ROWS = 2, MOST_NN = 14, MOST_NT = 14, MOST_ANY = 14, WIDE_ROWS = 2, WIDE_MOST = 0 };
 #elif defined(BF_NEON)
 /* 32 registers, b a register of 4 values picked by lane: 16 sums and 8 of b, or 24 sums and 3 of b. */
-#define SHAPES(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(2, 7) X(2, 8) X(2, 9) X(2, 10) X(2, 11) X(2, 12) X(4, 1) X(4, 2) X(4, 3) X(4, 4)
+#define SHAPES_ANY(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(4, 1) X(4, 2) X(4, 3) X(4, 4)
+#define SHAPES_NN(X) SHAPES_ANY(X) X(2, 7) X(2, 8)
+#define SHAPES_NT(X) SHAPES_NN(X) X(2, 9) X(2, 10) X(2, 11) X(2, 12)
 enum { ROWS = 2, MOST_NN = 8, MOST_NT = 12, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 4 };
 #else
 /* 16 registers: 12 sums */
-#define SHAPES(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(4, 1) X(4, 2) X(4, 3)
+#define SHAPES_NN(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(4, 1) X(4, 2) X(4, 3)
+#define SHAPES_NT(X) SHAPES_NN(X)
+#define SHAPES_ANY(X) SHAPES_NN(X)
 enum { ROWS = 2, MOST_NN = 6, MOST_NT = 6, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 3 };
 #endif
 
@@ -95,7 +102,7 @@ BF_INLINE void k_steps(vf *sums, const float *a, ptrdiff_t lda, const float *b, 
                        const int R, const int N)
 {
 #ifdef BF_NEON
-    if (form == FORM_NN && N <= MOST_NN)
+    if (form == FORM_NN)
         for (; k >= V; k -= V, a += V * lda, b += V) four_k_steps(sums, a, lda, b, bn, R, N);
     if (form == FORM_NT) {
         for (; k > 0; k--, a += lda, b += bk) k_step_lanes(sums, a, b, R, N);
@@ -130,20 +137,30 @@ BF_INLINE void tile(const bf_gemm *g, int i, int j, const int form, const int R,
     for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, sums[q]);
 }
 
-#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, int i, int j) { tile(g, i, j, form, R, N); }
-#define TILES(R, N) TILE(FORM_NN, R, N) TILE(FORM_NT, R, N) TILE(FORM_ANY, R, N)
-SHAPES(TILES)
+#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, int i, int j) { tile(g, i, j, FORM_##form, R, N); }
+#define TILE_NN(R, N) TILE(NN, R, N)
+#define TILE_NT(R, N) TILE(NT, R, N)
+#define TILE_ANY(R, N) TILE(ANY, R, N)
+SHAPES_NN(TILE_NN)
+SHAPES_NT(TILE_NT)
+SHAPES_ANY(TILE_ANY)
 
+#define ENTRY_NN(R, N) [R][N] = tile_NN_##R##_##N,
+#define ENTRY_NT(R, N) [R][N] = tile_NT_##R##_##N,
+#define ENTRY_ANY(R, N) [R][N] = tile_ANY_##R##_##N,
 typedef void tile_fn(const bf_gemm *g, int i, int j);
-#define ENTRY(R, N) [R][N] = {tile_FORM_NN_##R##_##N, tile_FORM_NT_##R##_##N, tile_FORM_ANY_##R##_##N},
-static tile_fn *const tiles[5][15][FORMS] = {SHAPES(ENTRY)};
+static tile_fn *const tiles[FORMS][5][15] = {
+    [FORM_NN] = {SHAPES_NN(ENTRY_NN)},
+    [FORM_NT] = {SHAPES_NT(ENTRY_NT)},
+    [FORM_ANY] = {SHAPES_ANY(ENTRY_ANY)},
+};
 
 /* n columns from j on, by the tiles that are there for them. */
 static void columns(const bf_gemm *g, int form, int j, int n)
 {
     const bool wide = n <= WIDE_MOST && g->m >= WIDE_ROWS * V;
     const int rows = wide ? WIDE_ROWS : g->m < ROWS * V ? 1 : ROWS;
-    tile_fn *const run = tiles[rows][n][form];
+    tile_fn *const run = tiles[form][rows][n];
     for (int i = 0; i < g->m; i += rows * V) run(g, i, j);
 }
 
