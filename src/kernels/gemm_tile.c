@@ -17,26 +17,26 @@ enum {
     L1_FLOATS = 7 << 10 /* 28 KiB: what fits every first level cache */
 };
 
-/* The register tiles X(R, N) of each form. */
+/* The register tiles X(R, N) of each form; the one that nobody hurries gets few. */
 #if BF_VECTOR == 16
 /* 32 registers, b is broadcast from memory: 28 sums; 14 at m = 16. */
 #define COLUMNS(X, R) X(R, 1) X(R, 2) X(R, 3) X(R, 4) X(R, 5) X(R, 6) X(R, 7) X(R, 8) X(R, 9) X(R, 10) X(R, 11) X(R, 12) X(R, 13) X(R, 14)
 #define SHAPES_NN(X) COLUMNS(X, 1) COLUMNS(X, 2)
 #define SHAPES_NT(X) SHAPES_NN(X)
-#define SHAPES_ANY(X) SHAPES_NN(X)
-enum { ROWS = 2, MOST_NN = 14, MOST_NT = 14, MOST_ANY = 14, WIDE_ROWS = 2, WIDE_MOST = 0 };
+#define SHAPES_ANY(X) X(1, 1) X(1, 2) X(1, 3) X(1, 4) X(2, 1) X(2, 2) X(2, 3) X(2, 4)
+enum { ROWS = 2, MOST_NN = 14, MOST_NT = 14, MOST_ANY = 4, WIDE_ROWS = 2, WIDE_MOST = 0 };
 #elif defined(BF_NEON)
 /* 32 registers, b a register of 4 values picked by lane: 16 sums and 8 of b, or 24 sums and 3 of b. */
-#define SHAPES_ANY(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(4, 1) X(4, 2) X(4, 3) X(4, 4)
-#define SHAPES_NN(X) SHAPES_ANY(X) X(2, 7) X(2, 8)
+#define SHAPES_ANY(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(4, 1) X(4, 2) X(4, 3) X(4, 4)
+#define SHAPES_NN(X) SHAPES_ANY(X) X(2, 5) X(2, 6) X(2, 7) X(2, 8)
 #define SHAPES_NT(X) SHAPES_NN(X) X(2, 9) X(2, 10) X(2, 11) X(2, 12)
-enum { ROWS = 2, MOST_NN = 8, MOST_NT = 12, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 4 };
+enum { ROWS = 2, MOST_NN = 8, MOST_NT = 12, MOST_ANY = 4, WIDE_ROWS = 4, WIDE_MOST = 4 };
 #else
 /* 16 registers: 12 sums */
 #define SHAPES_NN(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(2, 5) X(2, 6) X(4, 1) X(4, 2) X(4, 3)
 #define SHAPES_NT(X) SHAPES_NN(X)
-#define SHAPES_ANY(X) SHAPES_NN(X)
-enum { ROWS = 2, MOST_NN = 6, MOST_NT = 6, MOST_ANY = 6, WIDE_ROWS = 4, WIDE_MOST = 3 };
+#define SHAPES_ANY(X) X(2, 1) X(2, 2) X(2, 3) X(2, 4) X(4, 1) X(4, 2) X(4, 3)
+enum { ROWS = 2, MOST_NN = 6, MOST_NT = 6, MOST_ANY = 4, WIDE_ROWS = 4, WIDE_MOST = 3 };
 #endif
 
 BF_INLINE void prefetch_step(bf_prefetch *p)
