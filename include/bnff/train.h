@@ -23,8 +23,8 @@ typedef struct bnff_train_options {
     bnff_interpolation interpolation;
     double hflip;               /* < 0: by the data set (0.5 for photographs) */
     double vflip;
-    double scale[2], ratio[2];  /* RandomResizedCrop: area and aspect ratio; 0: .25 1, 3/4 4/3 */
-    int crop_padding;           /* > 0: pad by this and crop at random instead; < 0: 3 for images of <= 40 pixels used whole, else 0 */
+    double scale[2], ratio[2];  /* RandomResizedCrop: area and aspect ratio; 0: .25 1, 3/4 4/3; all 1 for whole images of <= 40 pixels */
+    int crop_padding;           /* > 0: pad by this and crop at random instead; < 0: 4 for colour images of <= 40 pixels used whole, else 0 */
     int in_channels;            /* 0: by the data set */
     double val_ratio;
     bnff_optimizer_options optimizer; /* weight_decay < 0: SGD 5e-4, or 1e-4 fine-tuning; Adam 0; AdamW .01 */

@@ -33,8 +33,6 @@ bnff_status bf_config_check(const bnff_train_options *options, bnff_error *error
 bnff_status bf_config_resolve(bf_config *config, const bf_data_facts *facts, bnff_error *error);
 /* Learning rate for a batch size that is now known, where none was given. */
 void bf_config_resolve_lr(bf_config *config, bool fine_tune);
-/* Padding of the random crop of small fixed-size images. */
-int bf_config_crop_padding(const bnff_train_options *options, const bf_data_facts *facts);
 
 /* -- args.json (args.c) -------------------------------------------------------------------------------------------- */
 

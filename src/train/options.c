@@ -175,16 +175,11 @@ static void resolve_images(bnff_train_options *o, const bnff_model_info *model, 
         else o->val_resize_size = (o->val_crop_size * 8 + 3) / 7; /* 256 for 224 */
     }
     if (o->hflip < 0) o->hflip = flips_by_default(o->data) ? 0.5 : 0;
-    if (o->scale[1] == 0) o->scale[0] = 0.25, o->scale[1] = 1;
-    if (o->ratio[1] == 0) o->ratio[0] = 3.0 / 4, o->ratio[1] = 4.0 / 3;
-    o->crop_padding = bf_config_crop_padding(o, facts);
-}
-
-int bf_config_crop_padding(const bnff_train_options *o, const bf_data_facts *facts)
-{
-    if (o->crop_padding >= 0) return o->crop_padding;
-    const bool whole = facts->fixed_size && o->train_crop_size == facts->image_size;
-    return whole && facts->image_size <= SMALL_IMAGE ? 3 : 0;
+    /* Small images used whole: CIFAR's are shifted by up to 4 pixels, the centred gray ones of MNIST's kind are left as they are. */
+    const bool whole = facts->fixed_size && o->train_crop_size == facts->image_size && facts->image_size <= SMALL_IMAGE;
+    if (o->crop_padding < 0) o->crop_padding = whole && o->in_channels != 1 ? 4 : 0;
+    if (o->scale[1] == 0) o->scale[0] = whole ? 1 : 0.25, o->scale[1] = 1;
+    if (o->ratio[1] == 0) o->ratio[0] = whole ? 1 : 3.0 / 4, o->ratio[1] = whole ? 1 : 4.0 / 3;
 }
 
 static void resolve_recipe(bnff_train_options *o, const bf_data_facts *facts, bool small)

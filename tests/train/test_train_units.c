@@ -105,7 +105,8 @@ static void defaults_suit_the_data(void **state)
     assert_int_equal(c.options.train_crop_size, 28);
     assert_int_equal(c.options.val_resize_size, 28);
     assert_int_equal(c.options.batch, 128);
-    assert_true(c.options.crop_padding > 0);
+    assert_int_equal(c.options.crop_padding, 4);
+    assert_true(c.options.scale[0] == 1 && c.options.ratio[1] == 1);
     bf_config_free(&c);
 
     test_case("digits are not mirrored");
