@@ -64,7 +64,7 @@ const char *cli_nearest(const char *name, const char *const *names, int count)
 static int unknown_option(const cli_command *self, const char *prefix, const char *name, size_t length)
 {
     enum { MOST = 256 };
-    static char known[MOST][48];
+    char known[MOST][48];
     const char *list[MOST];
     int count = 0;
     for (const cli_option *o = self->options; o && o->names; o++) {
@@ -253,7 +253,8 @@ static int apply_short(const cli_command *self, const char *word, int left, char
 static bool is_setting(const char *word, size_t *name_length)
 {
     *name_length = strcspn(word, "=");
-    return word[*name_length] == '=' && *name_length > 1 && strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789-_") == *name_length && access(word, F_OK) != 0;
+    const bool named = word[*name_length] == '=' && *name_length > 1 && strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789-_") == *name_length;
+    return named && access(word, F_OK) != 0;
 }
 
 int cli_parse(const cli_command *self, int argc, char **argv, void *arguments, cli_positionals *positionals)

@@ -109,7 +109,8 @@ bnff_status bench_network_open(bnff_context *context, const char *model, int bat
     *n = (bench_network){.context = context, .batch = batch, .size = size ? size : info.default_size, .channels = 3};
     n->classes = info.default_size >= 128 ? 1000 : 10;
     const bnff_model_options options = {.classes = n->classes, .channels = n->channels};
-    const bnff_optimizer_options sgd = {.size = sizeof sgd, .kind = BNFF_SGD, .momentum = 0.9f, .weight_decay = 1e-4f, .norm_weight_decay = -1, .bias_weight_decay = -1};
+    const bnff_optimizer_options sgd = {.size = sizeof sgd, .kind = BNFF_SGD, .momentum = 0.9f, .weight_decay = 1e-4f, .norm_weight_decay = -1,
+                                        .bias_weight_decay = -1};
     bnff_status status = bnff_graph_create(&n->graph, error);
     if (status == BNFF_OK) status = bnff_model_build(n->graph, model, &options, error);
     if (status == BNFF_OK) status = bnff_state_create(n->graph, &n->state, error);
@@ -147,7 +148,8 @@ bnff_status bench_run_step(bench_network *n, bnff_run *run, bench_times *times, 
 {
     const bnff_tensor input = bnff_nhwc(n->images, n->size, n->size, n->channels), gradient = bnff_nhwc(n->logit_gradients, 1, 1, n->classes);
     bnff_tensor output = bnff_nhwc(n->logits, 1, 1, n->classes);
-    const bnff_forward_args forward = {.size = sizeof forward, .inputs = &input, .outputs = &output, .params = bnff_state_params(n->state), .seed = 1, .step = n->step};
+    const bnff_forward_args forward = {.size = sizeof forward, .inputs = &input, .outputs = &output, .params = bnff_state_params(n->state), .seed = 1,
+                                       .step = n->step};
     const bnff_backward_args backward = {.size = sizeof backward, .output_gradients = &gradient, .param_gradients = n->gradients};
     const double t0 = bench_clock();
     bnff_status status = bnff_forward(run, &forward, error);

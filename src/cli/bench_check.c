@@ -64,7 +64,11 @@ static size_t pick(size_t i, size_t samples, size_t count)
     return samples >= count ? i % count : (size_t)(((unsigned __int128)(i * 0x9E3779B97F4A7C15u) * count) >> 64);
 }
 
-static const float *at(const float *t, int h, int w, int c, int n, int i, int j) { return t + (((size_t)n * (size_t)h + (size_t)i) * (size_t)w + (size_t)j) * (size_t)c; }
+/* Channel 0 of pixel (i, j) of image n. */
+static const float *at(const float *t, int h, int w, int c, int n, int i, int j)
+{
+    return t + (((size_t)n * (size_t)h + (size_t)i) * (size_t)w + (size_t)j) * (size_t)c;
+}
 
 /* y[n,i,j,o] = sum over taps and channels of x * w */
 static double check_y(const bench_tensors *t, const bench_problem *p, size_t index)
@@ -118,7 +122,8 @@ static double check_dw(const bench_tensors *t, const bench_problem *p, size_t in
     return share(&s, t->dw[index]);
 }
 
-static double worst(double (*check)(const bench_tensors *, const bench_problem *, size_t), const bench_tensors *t, const bench_problem *p, size_t samples, size_t count)
+static double worst(double (*check)(const bench_tensors *, const bench_problem *, size_t), const bench_tensors *t, const bench_problem *p,
+                    size_t samples, size_t count)
 {
     double most = 0;
     if (samples > count) samples = count;

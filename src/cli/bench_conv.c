@@ -24,7 +24,7 @@ static const cli_option options[] = {
     {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm: direct."},
     {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Repetitions, of which the median counts (7).", 1, 1000},
     {"no-check", CLI_FLAG, FIELD(no_check), NULL, "Do not compare with the float64 reference."},
-    {"threads,t", CLI_INT, FIELD(threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"json", CLI_FLAG, FIELD(json), NULL, "One JSON document."},
     {0},
 };
@@ -79,7 +79,8 @@ static bnff_status step(struct rig *rig, const bench_problem *p, bnff_error *err
     const bnff_tensor x = bnff_nhwc(t->x, p->ih, p->iw, p->ic), dy = bnff_nhwc(t->dy, t->oh, t->ow, p->oc);
     bnff_tensor y = bnff_nhwc(t->y, t->oh, t->ow, p->oc), dx = bnff_nhwc(t->dx, p->ih, p->iw, p->ic);
     const bnff_forward_args forward = {.size = sizeof forward, .inputs = &x, .outputs = &y, .params = params};
-    const bnff_backward_args backward = {.size = sizeof backward, .output_gradients = &dy, .param_gradients = gradients, .input_gradients = rig->want_dx ? &dx : NULL};
+    const bnff_backward_args backward = {.size = sizeof backward, .output_gradients = &dy, .param_gradients = gradients,
+                                         .input_gradients = rig->want_dx ? &dx : NULL};
     const bnff_status status = bnff_forward(rig->run, &forward, error);
     return status ? status : bnff_backward(rig->run, &backward, error);
 }
@@ -119,7 +120,8 @@ static bnff_status measure(struct rig *rig, const bench_problem *p, int rounds, 
     return status;
 }
 
-static bnff_status bench_one(bnff_context *context, const bench_problem *p, const struct arguments *args, bench_probes *probes, struct result *r, bnff_error *error)
+static bnff_status bench_one(bnff_context *context, const bench_problem *p, const struct arguments *args, bench_probes *probes, struct result *r,
+                             bnff_error *error)
 {
     struct rig rig = {0};
     *r = (struct result){.error = -1};
@@ -150,7 +152,8 @@ static json_t *json_result(const bench_problem *p, const struct result *r, doubl
     FILE *text = open_memstream(&line, &size);
     if (text) bench_problem_print(p, text), fclose(text);
     const double f = r->forward_s > 0 ? r->forward_flops / r->forward_s : 0, b = r->backward_s > 0 ? r->backward_flops / r->backward_s : 0;
-    json_t *result = json_pack("{s:o, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:i}", "problem", cli_json_string(line ? line : ""), "name", p->name, "forward_s",
+    json_t *result = json_pack("{s:o, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:i}", "problem", cli_json_string(line ? line : ""), "name", p->name,
+                               "forward_s",
                                r->forward_s, "forward_gflops", 1e-9 * f, "forward_peak_fraction", f / peak, "backward_s", r->backward_s, "backward_gflops", 1e-9 * b,
                                "backward_peak_fraction", b / peak, "correct", r->error < 0 ? json_null() : json_boolean(r->error <= 1), "retaken", r->retaken);
     free(line);
@@ -189,7 +192,8 @@ static int bench_all(bnff_context *context, const bench_problems *list, const st
     }
     const double peak = bench_probes_median(&probes);
     bench_probes_end(&probes);
-    if (results && code == EXIT_DONE) code = cli_json_print(json_pack("{s:s, s:i, s:f, s:o}", "isa", bnff_context_isa(context), "threads", bnff_context_threads(context),
+    if (results && code == EXIT_DONE) code = cli_json_print(json_pack("{s:s, s:i, s:f, s:o}", "isa", bnff_context_isa(context), "threads",
+                                                                      bnff_context_threads(context),
                                                                       "fma_peak_gflops", 1e-9 * peak, "results", results));
     else if (results) json_decref(results);
     else if (code == EXIT_DONE) printf("\n%s, %d threads, FMA peak %.0f GFLOP/s", bnff_context_isa(context), bnff_context_threads(context), 1e-9 * peak);

@@ -18,7 +18,7 @@ static const cli_option options[] = {
     {"level", CLI_STRING, FIELD(level), "NAME", "Level of restructuring."},
     {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm of the convolutions: direct."},
     {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Steps; the median of each task is shown (5).", 1, 1000},
-    {"threads,t", CLI_INT, FIELD(threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"profile", CLI_STRING, FIELD(profile), "FILE", "Also write the last step as trace events, which Perfetto and chrome://tracing open."},
     {"json", CLI_FLAG, FIELD(json), NULL, "One JSON document: machine, tasks."},
     {0},
@@ -106,11 +106,13 @@ static int print_json(const struct arguments *args, const bench_network *n, cons
     for (int i = 0; i < r->count; i++) {
         const bnff_task_profile *t = &r->tasks[i].last;
         const double s = r->tasks[i].median_s;
-        json_array_append_new(tasks, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "kind", t->kind, "ms", 1e3 * s, "flops", t->flops, "gflops",
+        json_array_append_new(tasks, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "kind", t->kind, "ms", 1e3 * s, "flops",
+                                               t->flops, "gflops",
                                                s > 0 ? 1e-9 * t->flops / s : 0, "peak_fraction", s > 0 ? t->flops / s / r->peak : 0, "gbs",
                                                s > 0 ? 1e-9 * t->bytes / s : 0, "modelled_bytes", t->bytes));
     }
-    return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:s, s:i, s:i, s:s, s:o}", "machine", "cpu", machine.cpu, "isa", bnff_context_isa(n->context),
+    return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:s, s:i, s:i, s:s, s:o}", "machine", "cpu", machine.cpu, "isa",
+                                    bnff_context_isa(n->context),
                                     "threads", bnff_context_threads(n->context), "fma_peak_gflops", 1e-9 * r->peak, "copy_gbs", 1e-9 * r->copy, "model", args->model,
                                     "batch", n->batch, "size", n->size, "level", args->level, "tasks", tasks));
 }

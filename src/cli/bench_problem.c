@@ -27,7 +27,8 @@ static bool check(const bench_problem *p, char *why, size_t size)
     const struct { const char *key; int value; } needed[] = {{"ic", p->ic}, {"oc", p->oc}, {"ih", p->ih}, {"kh", p->kh}};
     for (int i = 0; i < 4; i++)
         if (needed[i].value < 1) return snprintf(why, size, "%s is missing, or not positive", needed[i].key), false;
-    if (p->mb < 1 || p->iw < 1 || p->kw < 1 || p->sh < 1 || p->sw < 1 || p->g < 1) return snprintf(why, size, "mb, iw, kw, sh, sw and g must be positive"), false;
+    if (p->mb < 1 || p->iw < 1 || p->kw < 1 || p->sh < 1 || p->sw < 1 || p->g < 1)
+        return snprintf(why, size, "mb, iw, kw, sh, sw and g must be positive"), false;
     if (p->ic % p->g || p->oc % p->g) return snprintf(why, size, "g%d does not divide ic%d and oc%d", p->g, p->ic, p->oc), false;
     if (bench_problem_out(p->ih, p->kh, p->sh, p->ph, p->dh) < 1 || bench_problem_out(p->iw, p->kw, p->sw, p->pw, p->dw) < 1)
         return snprintf(why, size, "the image is smaller than the kernel"), false;
@@ -129,7 +130,8 @@ int bench_problems_of_text(bench_problems *list, const char *text)
     if (bench_problem_parse(text, &problem, why, sizeof why)) return bench_problems_add(list, &problem), EXIT_DONE;
     FILE *file = fopen(text, "re");
     if (!file) {
-        cli_fail_text("a line such as mb32_ic64_oc64_ih56_kh3_ph1_n\"name\", or a file of such lines", "--problem %s: %s, and it is no file (%s)", text, why, strerror(errno));
+        cli_fail_text("a line such as mb32_ic64_oc64_ih56_kh3_ph1_n\"name\", or a file of such lines", "--problem %s: %s, and it is no file (%s)",
+                      text, why, strerror(errno));
         return EXIT_USAGE;
     }
     char *line = NULL;

@@ -26,7 +26,7 @@ static const cli_option options[] = {
     {"level", CLI_STRING, FIELD(levels), "NAME,...", "Levels of restructuring to compare. Default: the one that training uses."},
     {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm of the convolutions: direct."},
     {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Steps of each level (5).", 1, 10000},
-    {"threads,t", CLI_INT, FIELD(threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"no-rss", CLI_FLAG, FIELD(no_rss), NULL, "Leave out the peak memory, which takes a process and two steps for each level."},
     {"json", CLI_FLAG, FIELD(json), NULL, "One JSON document: machine, runs."},
     {"child", CLI_FLAG, FIELD(child), NULL, NULL}, /* the process whose memory is measured: prints its peak */
@@ -164,7 +164,8 @@ static struct summary summarize(const struct side *side, double peak)
 static json_t *json_run(const char *model, const struct side *side, const struct arguments *args, double peak)
 {
     const struct summary s = summarize(side, peak);
-    return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:i}", "model", model, "batch", s.plan.batch, "size",
+    return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:i}", "model", model, "batch",
+                     s.plan.batch, "size",
                      s.plan.height, "level", side->level, "algorithm", args->algorithm ? args->algorithm : "direct", "dtype", "f32", "step_s_median", s.median.step,
                      "step_s_min", s.min, "images_per_s", s.images_per_s, "gflop_per_image", s.gflop_per_image, "peak_fraction", s.peak_fraction, "forward_s",
                      s.median.forward, "backward_s", s.median.backward, "update_s", s.median.update, "peak_rss_bytes", (json_int_t)side->peak_rss, "arena_bytes",
@@ -173,7 +174,8 @@ static json_t *json_run(const char *model, const struct side *side, const struct
 
 static void print_head(void)
 {
-    printf("%-14s %4s %4s %-10s %8s %8s %6s %8s %8s %7s %10s %10s %10s %4s\n", "model", "N", "size", "level", "step s", "img/s", "% peak", "fwd s", "bwd s",
+    printf("%-14s %4s %4s %-10s %8s %8s %6s %8s %8s %7s %10s %10s %10s %4s\n", "model", "N", "size", "level", "step s", "img/s", "% peak", "fwd s",
+           "bwd s",
            "upd s", "peak rss", "arena", "traffic", "re");
 }
 
@@ -189,7 +191,8 @@ static void print_run(const char *model, const struct side *side, double peak)
 
 /* -- The command --------------------------------------------------------------------------------------------------- */
 
-static bnff_status bench_model(bnff_context *context, const char *model, const struct arguments *args, bench_probes *probes, bool first, json_t *runs, bnff_error *error)
+static bnff_status bench_model(bnff_context *context, const char *model, const struct arguments *args, bench_probes *probes, bool first, json_t *runs,
+                               bnff_error *error)
 {
     bench_network network;
     bnff_status status = bench_network_open(context, model, args->batch, args->size, &network, error);
@@ -244,7 +247,8 @@ static int bench_models(bnff_context *context, const struct arguments *args, bnf
     if (args->json)
         return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:o}", "machine", "cpu", machine.cpu, "isa", bnff_context_isa(context), "threads",
                                         bnff_context_threads(context), "fma_peak_gflops", 1e-9 * peak, "copy_gbs", 1e-9 * copy, "runs", runs));
-    printf("\n%s, %s, %d threads: FMA peak %.0f GFLOP/s, reading %.1f GB/s, copying %.1f GB/s\n", machine.cpu, bnff_context_isa(context), bnff_context_threads(context),
+    printf("\n%s, %s, %d threads: FMA peak %.0f GFLOP/s, reading %.1f GB/s, copying %.1f GB/s\n", machine.cpu, bnff_context_isa(context),
+           bnff_context_threads(context),
            1e-9 * peak, 1e-9 * read, 1e-9 * copy);
     return EXIT_DONE;
 }

@@ -8,7 +8,7 @@
 struct arguments { int threads; double seconds; bool json; };
 
 static const cli_option options[] = {
-    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"seconds", CLI_DOUBLE, offsetof(struct arguments, seconds), "S", "For each of the three (1).", 0.01, 600},
     {"json", CLI_FLAG, offsetof(struct arguments, json), NULL, "One JSON document."},
     {0},
@@ -49,7 +49,8 @@ static int run_peak(const cli_command *self, int argc, char **argv)
         code = cli_json_print(json_pack("{s:s, s:s, s:i, s:{s:f}, s:f, s:f}", "cpu", machine.cpu, "isa", isa, "threads", threads, "fma_peak_gflops", "f32",
                                         1e-9 * fma, "read_gbs", 1e-9 * read, "copy_gbs", 1e-9 * copy));
     else
-        code = printf("%s, %s, %d threads\nf32 multiply-adds  %8.1f GFLOP/s\nreading memory     %8.1f GB/s\ncopying memory     %8.1f GB/s (read and written bytes)\n",
+        code = printf("%s, %s, %d threads\nf32 multiply-adds  %8.1f GFLOP/s\nreading memory     %8.1f GB/s\n"
+                      "copying memory     %8.1f GB/s (read and written bytes)\n",
                       machine.cpu, isa, threads, 1e-9 * fma, 1e-9 * read, 1e-9 * copy) < 0;
     bnff_context_destroy(&context);
     return code;
@@ -76,7 +77,8 @@ static int run(const cli_command *self, int argc, char **argv)
     if (argc && (!strcmp(argv[0], "-h") || !strcmp(argv[0], "--help"))) return cli_help(self, stdout), EXIT_DONE;
     if (!argc) return cli_usage_error(self, "which one? step, layers, conv or peak");
     const char *nearest = cli_nearest(argv[0], names, COMMANDS);
-    return nearest ? cli_usage_error(self, "unknown benchmark '%s', did you mean '%s'?", argv[0], nearest) : cli_usage_error(self, "unknown benchmark '%s'", argv[0]);
+    if (nearest) return cli_usage_error(self, "unknown benchmark '%s', did you mean '%s'?", argv[0], nearest);
+    return cli_usage_error(self, "unknown benchmark '%s'", argv[0]);
 }
 
 static const cli_option none[] = {{0}};

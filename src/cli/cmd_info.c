@@ -73,7 +73,8 @@ static json_t *json_tensors(const bnff_weights *weights)
     for (int i = 0; bnff_weights_get(weights, i, &entry); i++) {
         json_t *shape = json_array();
         for (int d = 0; d < entry.rank; d++) json_array_append_new(shape, json_integer(entry.shape[d]));
-        json_array_append_new(tensors, json_pack("{s:o, s:s, s:o}", "name", cli_json_string(entry.name), "dtype", dtype_name(entry.dtype), "shape", shape));
+        json_array_append_new(tensors, json_pack("{s:o, s:s, s:o}", "name", cli_json_string(entry.name), "dtype", dtype_name(entry.dtype), "shape",
+                                                 shape));
     }
     return tensors;
 }
@@ -118,7 +119,8 @@ static int print_json(const char *what, const cli_network *network, const struct
                                                    network->size, "params", (json_int_t)totals->params, "macs", (json_int_t)totals->macs, "layers", totals->layers));
     }
     if (network->weights) {
-        json_object_update_new(document, json_pack("{s:I, s:I, s:o, s:o}", "bytes", (json_int_t)bytes, "numbers", (json_int_t)stored_numbers(network->weights),
+        json_object_update_new(document, json_pack("{s:I, s:I, s:o, s:o}", "bytes", (json_int_t)bytes, "numbers",
+                                                   (json_int_t)stored_numbers(network->weights),
                                                    "metadata", json_metadata(network->weights), "tensors", json_tensors(network->weights)));
     }
     return cli_json_print(document);

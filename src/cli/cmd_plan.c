@@ -66,6 +66,7 @@ static int run(const cli_command *self, int argc, char **argv)
 
 const cli_command cli_plan = {
     .name = "plan", .usage = "MODEL|WEIGHTS [options]", .summary = "Show how a training step would run", .options = options, .run = run,
-    .text = "Every task in order, what was fused into it or why not, the memory of the step and the main-memory\ntraffic it is modelled to cause.",
+    .text = "Every task in order, what was fused into it or why not, the memory of the step and the main-memory\n"
+            "traffic it is modelled to cause.",
     .examples = "  bnff plan densenet121 -b 32\n  bnff plan resnet50 -b 8 --size 320 --level layerwise\n  bnff plan runs/train/weights/best.safetensors --json\n",
 };

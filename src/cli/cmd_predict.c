@@ -23,7 +23,7 @@ static const cli_option options[] = {
     {"model,m", CLI_STRING, OPTION(model), "NAME", "Architecture, where the weights do not name it."},
     {"img-size,imgsz,val-crop-size", CLI_INT, OPTION(crop_size), "N", "Side of the images. Default: of the weights.", 1, 4096},
     {"val-resize-size", CLI_INT, OPTION(resize_size), "N", "Shorter side before the centre crop. Default: of the weights.", 1, 8192},
-    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", CLI_THREADS_HELP, 1, 4096},
     {0},
 };
 
@@ -71,7 +71,8 @@ static json_t *json_guesses(const bnff_classifier *classifier, const char *file,
     json_t *list = json_array();
     char number[16];
     for (int i = 0; i < k; i++)
-        json_array_append_new(list, json_pack("{s:o, s:i, s:f}", "label", cli_json_string(label_name(classifier, best[i].label, number)), "index", best[i].label,
+        json_array_append_new(list, json_pack("{s:o, s:i, s:f}", "label", cli_json_string(label_name(classifier, best[i].label, number)), "index",
+                                              best[i].label,
                                               "prob", (double)best[i].probability));
     return json_pack("{s:o, s:o}", "filename", cli_json_string(file), "predictions", list);
 }
@@ -95,7 +96,8 @@ static void print_guesses(FILE *out, int format, const bnff_classifier *classifi
         }
     } else {
         fprintf(out, "%s:", file);
-        for (int i = 0; i < k; i++) fprintf(out, "%s %s %.1f %%", i ? "," : "", label_name(classifier, best[i].label, number), 100 * (double)best[i].probability);
+        for (int i = 0; i < k; i++) fprintf(out, "%s %s %.1f %%", i ? "," : "", label_name(classifier, best[i].label, number),
+                                            100 * (double)best[i].probability);
         fputc('\n', out);
     }
 }
@@ -127,14 +129,16 @@ static int predict_all(bnff_classifier *classifier, const file_list *files, cons
         if (classify(classifier, files, files->names[i], probabilities, &error)) {
             failed++;
             cli_fail_text(NULL, "%s", error.message); /* the remedy for every file would drown their names */
-            if (failures) json_array_append_new(failures, json_pack("{s:o, s:o}", "filename", cli_json_string(files->names[i]), "error", cli_json_string(error.message)));
+            if (failures) json_array_append_new(failures, json_pack("{s:o, s:o}", "filename", cli_json_string(files->names[i]), "error",
+                                                                    cli_json_string(error.message)));
             continue;
         }
         best_guesses(probabilities, classes, best, k);
         print_guesses(out, args->format, classifier, files->names[i], best, k, document);
     }
     if (document) {
-        json_t *whole = json_pack("{s:o, s:i, s:o, s:o}", "model", cli_json_string(bnff_classifier_model(classifier)), "classes", classes, "images", document, "failed", failures);
+        json_t *whole = json_pack("{s:o, s:i, s:o, s:o}", "model", cli_json_string(bnff_classifier_model(classifier)), "classes", classes, "images",
+                                  document, "failed", failures);
         json_dumpf(whole, out, JSON_INDENT(2) | JSON_REAL_PRECISION(7));
         fputc('\n', out);
         json_decref(whole);

@@ -12,7 +12,7 @@
 struct arguments { int threads; bool json; };
 
 static const cli_option options[] = {
-    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use.", 1, 4096},
+    {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"json", CLI_FLAG, offsetof(struct arguments, json), NULL, "One JSON document."},
     {0},
 };
@@ -171,7 +171,8 @@ static int run(const cli_command *self, int argc, char **argv)
         fflush(stdout);
     }
     const char *isa = bnff_context_isa(context);
-    if (results) code = cli_json_print(json_pack("{s:b, s:s, s:i, s:o}", "passed", !failed, "isa", isa, "threads", bnff_context_threads(context), "checks", results));
+    if (results) code = cli_json_print(json_pack("{s:b, s:s, s:i, s:o}", "passed", !failed, "isa", isa, "threads", bnff_context_threads(context),
+                                                 "checks", results));
     bnff_context_destroy(&context);
     if (!failed) return args.json ? code : (puts("all good"), EXIT_DONE);
     return cli_fail_text("please report this together with the output of 'bnff doctor'", "%d of the checks failed", failed);

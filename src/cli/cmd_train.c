@@ -101,7 +101,8 @@ static char *run_to_resume(const train_arguments *args)
 static bnff_status resolve_max_bad(train_arguments *args, bnff_error *error)
 {
     if (args->max_bad_percent < 0 || !args->train.data) return BNFF_OK;
-    const bnff_dataset_options options = {.size = sizeof options, .channels = args->train.in_channels, .val_ratio = args->train.val_ratio, .seed = args->train.seed};
+    const bnff_dataset_options options = {.size = sizeof options, .channels = args->train.in_channels, .val_ratio = args->train.val_ratio,
+                                          .seed = args->train.seed};
     bnff_dataset *dataset = NULL;
     const bnff_status status = bnff_dataset_open(args->train.data, BNFF_SPLIT_TRAIN, &options, &dataset, error);
     if (status == BNFF_OK) args->train.max_bad = (int64_t)(args->max_bad_percent / 100 * (double)bnff_dataset_size(dataset));

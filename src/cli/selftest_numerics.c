@@ -27,7 +27,8 @@ static float *copy_of(const float *values, size_t count)
 
 /* -- Finite differences -------------------------------------------------------------------------------------------- */
 
-static bool loss_at(bnff_context *context, selftest_network *n, float *param, const float *at, const float *direction, int64_t count, double h, double *loss,
+static bool loss_at(bnff_context *context, selftest_network *n, float *param, const float *at, const float *direction, int64_t count, double h,
+                    double *loss,
                     selftest_finding *finding)
 {
     bnff_error error;
@@ -82,7 +83,8 @@ void selftest_gradients(bnff_context *context, selftest_finding *finding, char n
         const double measured = slope(context, &n, params[i], direction, param.elements, finding);
         /* Float logits of size 1 make the loss uncertain by about 1e-7, the slope by 2e-7 / h = 1e-5; the rest is the h^4 term. */
         const double e = fabs(measured - expected) / (fabs(expected) + 1e-2);
-        if (!(e <= 1e-2)) selftest_fail(finding, "%s: the loss changes by %.6g along a direction where its gradient says %.6g", param.name, measured, expected);
+        if (!(e <= 1e-2)) selftest_fail(finding, "%s: the loss changes by %.6g along a direction where its gradient says %.6g", param.name, measured,
+                                        expected);
         if (e > worst) worst = e;
         compared++;
     }
@@ -95,7 +97,8 @@ void selftest_gradients(bnff_context *context, selftest_finding *finding, char n
 /* -- The same result, whichever way -------------------------------------------------------------------------------- */
 
 /* A step must come near `reference`: the float sums run in another order, and ReLU may flip where its input is nearly zero. */
-static void compare(bnff_context *context, const float *reference, double reference_loss, const char *level, const char *what, double *worst, selftest_finding *finding)
+static void compare(bnff_context *context, const float *reference, double reference_loss, const char *level, const char *what, double *worst,
+                    selftest_finding *finding)
 {
     selftest_network n;
     bnff_error error;
@@ -104,7 +107,8 @@ static void compare(bnff_context *context, const float *reference, double refere
     if (selftest_step(context, &n, level, 0, &loss, &error)) selftest_error(finding, what, &error);
     else {
         const double gradient = relative_difference(n.gradient_memory, reference, n.gradient_count), e = fabs(loss - reference_loss) / reference_loss;
-        if (!(gradient <= 1e-3) || !(e <= 1e-4)) selftest_fail(finding, "%s: loss %.7g for %.7g, gradients off by %.2e", what, loss, reference_loss, gradient);
+        if (!(gradient <= 1e-3) || !(e <= 1e-4)) selftest_fail(finding, "%s: loss %.7g for %.7g, gradients off by %.2e", what, loss, reference_loss,
+                                                               gradient);
         if (gradient > *worst) *worst = gradient;
     }
     selftest_network_close(&n);
