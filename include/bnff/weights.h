@@ -70,8 +70,9 @@ typedef struct bnff_load_report {
 } bnff_load_report;
 
 /**
- * Load a state dict. Names must match the graph's; num_batches_tracked may be absent (0). Every other missing, unexpected or mis-shaped tensor fails the load and leaves the state
- * as it was, except the head (`classifier`, from bnff_model_info; NULL: none) which is kept when only its classes differ.
+ * Load a state dict. Names must match the graph's; num_batches_tracked may be absent (0). Every other missing, unexpected or
+ * mis-shaped tensor fails the load and leaves the state as it was, except the head (`classifier`, from bnff_model_info; NULL:
+ * none), which is left as it is when only its number of classes differs.
  * The first convolution, which reads the image, is adapted from 3 or 1 channels to another number: 1 channel takes the sum
  * over RGB, N repeat the file's C times C/N, so that a gray image gives what it gave before.
  * @return BNFF_OK; BNFF_E_SHAPE: the file does not fit, report->detail lists why; BNFF_E_MEMORY. report may be NULL.

@@ -60,7 +60,8 @@ static bnff_status list_storages(stream *s, const bf_pickle *p)
     for (int i = 0; i < s->count; i++) {
         const bool repeated = kept && !compare_keys(&s->storages[kept - 1], &s->storages[i]);
         if (repeated && s->storages[kept - 1].item != s->storages[i].item)
-            return bf_fail(p->error, BNFF_E_FORMAT, "%s: storage '%.*s' has two types", p->path, (int)s->storages[i].key.length, s->storages[i].key.bytes);
+            return bf_fail(p->error, BNFF_E_FORMAT, "%s: storage '%.*s' has two types", p->path, (int)s->storages[i].key.length,
+                           s->storages[i].key.bytes);
         if (!repeated) s->storages[kept++] = s->storages[i];
     }
     s->count = kept;

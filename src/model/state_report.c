@@ -95,26 +95,38 @@ static void add_shapes(page *out, const bf_match *m)
     if (m->misshaped > listed) add(out, "  and %d more\n", m->misshaped - listed);
 }
 
-/* A tensor of the file that is named <prefix>.<missing>, or NULL. */
-static const char *find_prefixed(const left_over *names, const char *missing)
+/* A tensor of the file that is named <prefix>.<missing>, where the prefix is the given one, or any if that is NULL; or NULL. */
+static const char *find_prefixed(const left_over *names, const char *missing, const char *prefix, size_t prefix_length)
 {
     const size_t length = strlen(missing);
     for (int i = 0; i < names->unexpected_count; i++) {
         const char *name = names->unexpected[i];
         const size_t whole = strlen(name);
-        if (whole > length + 1 && name[whole - length - 1] == '.' && !strcmp(name + whole - length, missing)) return name;
+        if (whole < length + 2 || name[whole - length - 1] != '.' || strcmp(name + whole - length, missing)) continue;
+        if (!prefix || (whole == prefix_length + length && !strncmp(name, prefix, prefix_length))) return name;
     }
     return NULL;
+}
+
+/* A tensor of the file with the prefix that all names of the file seem to have more than those of the model (the first and the
+ * last that are missing have it); its length, or 0. */
+static size_t foreign_prefix(const left_over *names, const char **prefixed)
+{
+    if (!names->missing_count) return 0;
+    const char *first = names->missing[0], *last = names->missing[names->missing_count - 1];
+    if (!(*prefixed = find_prefixed(names, first, NULL, 0))) return 0;
+    const size_t length = strlen(*prefixed) - strlen(first);
+    return find_prefixed(names, last, *prefixed, length) ? length : 0;
 }
 
 static bnff_status add_hint(const bf_match *m, const left_over *names, bnff_error *error)
 {
     const char *missing = names->missing_count ? names->missing[0] : NULL;
-    const char *prefixed = missing ? find_prefixed(names, missing) : NULL;
+    const char *prefixed;
+    const size_t prefix = foreign_prefix(names, &prefixed);
     const char *nearest = missing ? bf_nearest(missing, names->unexpected, names->unexpected_count) : NULL;
-    if (prefixed)
-        return bf_hint(error, BNFF_E_SHAPE, "the file's names begin with '%.*s', the model's do not: save them without",
-                       (int)(strlen(prefixed) - strlen(missing)), prefixed);
+    if (prefix)
+        return bf_hint(error, BNFF_E_SHAPE, "the file's names begin with '%.*s', the model's do not: save them without", (int)prefix, prefixed);
     if (m->missing > m->params / 2) return bf_hint(error, BNFF_E_SHAPE, "the file is of another architecture");
     if (nearest) return bf_hint(error, BNFF_E_SHAPE, "the model's '%.200s' may be the file's '%.200s'", missing, nearest);
     return bf_hint(error, BNFF_E_SHAPE, "the file is of another variant of the architecture");

@@ -241,7 +241,8 @@ static void calls_nothing(void **state)
 #define TENSOR_ARGS "((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" "0X\3\0\0\0cpuK\10tQK\0K\10\x85K\1\x85\x89Nt"
 
 /* A tensor of that size. */
-#define SIZED(size) "ctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" "0X\3\0\0\0cpuK\10tQK\0" size "\x85K\1\x85\x89NtR"
+#define SIZED(size) \
+    "ctorch._utils\n_rebuild_tensor_v2\n((X\7\0\0\0storagectorch\nFloatStorage\nX\1\0\0\0" "0X\3\0\0\0cpuK\10tQK\0" size "\x85K\1\x85\x89NtR"
 
 static void refuses_broken_pickles(void **state)
 {
@@ -394,7 +395,8 @@ static void refuses_broken_archives(void **state)
     (void)state;
     bf_text pickle = {0};
     good_pickle(&pickle);
-    static const char *const cases[] = {"good", "zip64", "no checksum", "compressed", "encrypted", "checksum", "no pickle", "big-endian", "twice", "deep"};
+    static const char *const cases[] = {"good", "zip64", "no checksum", "compressed", "encrypted", "checksum", "no pickle", "big-endian", "twice",
+                                        "deep"};
     FOR_EACH(name, cases) {
         test_case("%s", name);
         zip_builder zip = {.method = !strcmp(name, "compressed") ? 8 : 0, .flags = !strcmp(name, "encrypted"), .wide = !strcmp(name, "zip64"),
@@ -404,8 +406,12 @@ static void refuses_broken_archives(void **state)
         if (!strcmp(name, "no pickle")) zip_entry(&zip, "archive/weights.npy", "x", 1), zip_end(&zip), words = "no data.pkl";
         else if (!strcmp(name, "deep")) zip_entry(&zip, "a/b/data.pkl", "x", 1), zip_end(&zip), words = "no data.pkl";
         else if (!strcmp(name, "twice")) zip_entry(&zip, "archive/data.pkl", "x", 1), put_pth(&zip, &pickle, eight, sizeof eight), words = "one name";
-        else if (!strcmp(name, "big-endian")) zip_entry(&zip, "archive/data.pkl", "x", 1), zip_entry(&zip, "archive/byteorder", "big", 3), zip_end(&zip), status = BNFF_E_UNSUPPORTED, words = "big-endian";
-        else put_pth(&zip, &pickle, eight, sizeof eight);
+        else if (!strcmp(name, "big-endian")) {
+            zip_entry(&zip, "archive/data.pkl", "x", 1);
+            zip_entry(&zip, "archive/byteorder", "big", 3);
+            zip_end(&zip);
+            status = BNFF_E_UNSUPPORTED, words = "big-endian";
+        } else put_pth(&zip, &pickle, eight, sizeof eight);
         if (zip.method || zip.flags) status = BNFF_E_UNSUPPORTED, words = "compressed or encrypted";
         if (!strcmp(name, "checksum")) {
             char *bytes = memmem(zip.file.data, zip.file.length, eight, sizeof eight);

@@ -214,7 +214,8 @@ static void refuses_what_breaks_a_rule(void **state)
         {"{\"a\":" T("U8", "[1]", "[0.0,1]") "}", 1, BNFF_E_FORMAT, "data_offsets is not"},
         {"{\"a\":" T("U8", "[9]", "[0,9]") "}", 8, BNFF_E_FORMAT, "ends at byte 9 of the data, the file has 8"},
         {"{\"a\":" T("U8", "[1]", "[1,2]") "}", 2, BNFF_E_FORMAT, "leaving a hole from byte 0"},
-        {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[2,3]") "}", 3, BNFF_E_FORMAT, "'b' begins at byte 2 of the data, leaving a hole from byte 1"},
+        {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[2,3]") "}", 3, BNFF_E_FORMAT,
+         "'b' begins at byte 2 of the data, leaving a hole from byte 1"},
         {"{\"a\":" T("U8", "[2]", "[0,2]") ",\"b\":" T("U8", "[1]", "[1,2]") "}", 2, BNFF_E_FORMAT, "overlapping"},
         {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[0,1]") "}", 1, BNFF_E_FORMAT, "overlapping"},
         {"{\"a\":" T("U8", "[1]", "[0,1]") "}", 3, BNFF_E_FORMAT, "2 bytes follow the last tensor"},
@@ -300,8 +301,10 @@ static void brings_names_into_todays_form(void **state)
         {{"features._orig_mod.conv0._orig_mod._orig_mod.a", "b", NULL}, {"features.conv0.a", "b", NULL}},
         {{"module.a", "b", NULL}, {"module.a", "b", NULL}},
         {{"n_averaged", "b", NULL}, {"n_averaged", "b", NULL}},
-        {{"denselayer1.norm.1.bias", "x.denselayer34.conv.2.weight", NULL}, {"denselayer1.norm1.bias", "x.denselayer34.conv2.weight", NULL}},
-        {{"denselayer1.norm.3.bias", "denselayer.relu.1.weight", "denselayer1.norm.1.x"}, {"denselayer1.norm.3.bias", "denselayer.relu.1.weight", "denselayer1.norm.1.x"}},
+        {{"denselayer1.norm.1.bias", "x.denselayer34.conv.2.weight", NULL},
+         {"denselayer1.norm1.bias", "x.denselayer34.conv2.weight", NULL}},
+        {{"denselayer1.norm.3.bias", "denselayer.relu.1.weight", "denselayer1.norm.1.x"},
+         {"denselayer1.norm.3.bias", "denselayer.relu.1.weight", "denselayer1.norm.1.x"}},
         {{"my_module.a", "a_orig_mod.b", NULL}, {"my_module.a", "a_orig_mod.b", NULL}},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {

@@ -381,6 +381,10 @@ static void tells_a_foreign_prefix_and_architecture(void **state)
     bnff_error error;
     check_ok(bnff_weights_create(&weights, &error), &error);
     check_fails(bnff_state_load(a.state, weights, "head", NULL, &error), BNFF_E_SHAPE, &error, "another architecture");
+    check_ok(bnff_weights_add(weights, &(bnff_weights_entry){"layer.stem.conv.weight", BNFF_U8, 0, {0}, 1, "a"}, &error), &error);
+    check_fails(bnff_state_load(a.state, weights, "head", NULL, &error), BNFF_E_SHAPE, &error, "another architecture"); /* one does not make a prefix */
+    bnff_weights_destroy(&weights);
+    check_ok(bnff_weights_create(&weights, &error), &error);
     for (int i = 0; bnff_weights_get(good, i, &entry); i++) {
         char name[80];
         snprintf(name, sizeof name, "net.%s", entry.name);
