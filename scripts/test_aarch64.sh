@@ -31,14 +31,15 @@ for file in gemm_tile peak step_elementwise step_sums step_windows table update;
     compile "plain_$file" $kernel_flags -DBF_ISA=plain -DBF_VECTOR=4 "$root/src/kernels/$file.c"
 done
 compile dispatch -O2 "$root/src/kernels/dispatch.c"
-compile target -O2 -D_GNU_SOURCE "$root/src/base/target.c"
-compile error -O2 -D_GNU_SOURCE -DBNFF_VERSION=\"cross\" "$root/src/base/error.c"
+for file in error memory target text threads; do # what dispatch.c and support.c need of src/base
+    compile "base_$file" -O2 -DBNFF_VERSION=\"cross\" "$root/src/base/$file.c"
+done
 test_flags="-O1 -I$root/tests/kernels/cross -I$root/tests"
 compile support $test_flags -DCROSS_CMOCKA_MAIN -DBNFF_TESTS_DIR="\"$root/tests\"" "$root/tests/support.c"
 
 failed=0
 for test in dispatch gemm elementwise activations sums windows update; do
-    "$cc" $flags $test_flags "$root/tests/kernels/test_$test.c" $objects -static -lm -o "$out/test_$test"
+    "$cc" $flags $test_flags "$root/tests/kernels/test_$test.c" $objects -static -pthread -lm -o "$out/test_$test"
     echo "# $test"
     "$qemu" "$out/test_$test" || failed=1
 done
