@@ -52,7 +52,7 @@ bnff("too many damaged files", f"train damaged --max-bad 0 --name few {ONE_EPOCH
 bnff("an unknown model: the nearest", "train photos --model densenet12", code=2, err=r"model.*densenet12'.*hint: .*densenet121")
 bnff("images smaller than the stem allows", "train photos --model densenet121 --img-size 8 -b 8", code=1, err="error: ")
 bnff("one value a channel", "train photos --model resnet18 --img-size 32 -b 1", code=1, err="(?i)batch norm|one value|single value")
-bnff("more memory than there is", "train photos --model densenet161 --img-size 1024 -b 4096", code=1, err=r"error: .*(GiB|TiB).*\nhint: .*batch")
+bnff("more memory than there is", "train photos --model densenet161 --img-size 4096 -b 4096", code=1, err=r"error: .*(GiB|TiB).*\nhint: .*batch")
 
 # -- Weights ----------------------------------------------------------------------------------------------------------------
 with open("truncated.safetensors", "wb") as file:
