@@ -105,8 +105,9 @@ bnff_status bf_freeze_create(const bnff_graph *graph, const char *what, const ch
     freeze->params = bf_calloc(count, sizeof *freeze->params);
     freeze->lasting = bf_calloc(count, sizeof *freeze->lasting);
     freeze->stats = bf_calloc(count, sizeof *freeze->stats);
-    const bnff_status status = !freeze->params || !freeze->lasting || !freeze->stats ? bf_fail(error, BNFF_E_MEMORY, "no memory for %zu parameters' flags", count)
-                                                                                      : choose(graph, what, bn, classifier, freeze, error);
+    bnff_status status;
+    if (freeze->params && freeze->lasting && freeze->stats) status = choose(graph, what, bn, classifier, freeze, error);
+    else status = bf_fail(error, BNFF_E_MEMORY, "no memory for %zu parameters' flags", count);
     if (status != BNFF_OK) bf_freeze_destroy(freeze);
     return status;
 }

@@ -51,7 +51,9 @@ void bf_held_out_read(const bnff_weights *weights, bf_held_out *held_out)
 bnff_status bf_held_out_open(const char *spec, int channels, const bf_held_out *held_out, bnff_dataset **dataset, bnff_error *error)
 {
     *dataset = NULL;
-    const bnff_dataset_options options = {.size = sizeof options, .channels = channels, .val_ratio = held_out->images ? held_out->ratio : 0.2, .seed = held_out->seed};
+    const bnff_dataset_options options = {
+        .size = sizeof options, .channels = channels, .val_ratio = held_out->images ? held_out->ratio : 0.2, .seed = held_out->seed,
+    };
     bnff_dataset *val = NULL, *all = NULL;
     BF_TRY(bnff_dataset_open(spec, BNFF_SPLIT_VAL, &options, &val, error));
     bool divided = false;

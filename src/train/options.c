@@ -30,7 +30,8 @@ void bnff_train_options_init(bnff_train_options *options)
 static const size_t string_fields[] = {
     offsetof(bnff_train_options, data), offsetof(bnff_train_options, model), offsetof(bnff_train_options, weights),
     offsetof(bnff_train_options, freeze), offsetof(bnff_train_options, freeze_bn), offsetof(bnff_train_options, level),
-    offsetof(bnff_train_options, algorithm), offsetof(bnff_train_options, eval_metric), offsetof(bnff_train_options, output_dir), offsetof(bnff_train_options, name),
+    offsetof(bnff_train_options, algorithm), offsetof(bnff_train_options, eval_metric), offsetof(bnff_train_options, output_dir),
+    offsetof(bnff_train_options, name),
 };
 enum { STRING_FIELDS = sizeof string_fields / sizeof *string_fields };
 

@@ -20,7 +20,9 @@ enum { KEY_LOADER = 1 /* sub-stream of the seed */ };
 static bnff_status open_data(bnff_trainer *t, int channels, bnff_error *error)
 {
     bnff_train_options *o = &t->config.options;
-    bnff_dataset_options options = {.size = sizeof options, .channels = o->in_channels ? o->in_channels : channels, .val_ratio = o->val_ratio ? o->val_ratio : 0.2, .seed = o->seed};
+    const bnff_dataset_options options = {
+        .size = sizeof options, .channels = o->in_channels ? o->in_channels : channels, .val_ratio = o->val_ratio ? o->val_ratio : 0.2, .seed = o->seed,
+    };
     BF_TRY(bnff_dataset_open(o->data, BNFF_SPLIT_TRAIN, &options, &t->train_data, error));
     BF_TRY(bnff_dataset_open(o->data, BNFF_SPLIT_VAL, &options, &t->val_data, error));
     o->in_channels = bnff_dataset_channels(t->train_data);

@@ -45,8 +45,8 @@ static void add_plan(bf_text *text, const bnff_trainer *t)
     /* Planning is cached, and the first step wants this plan anyway. */
     if (bf_network_plan((bf_network *)&t->network, BNFF_TRAIN, o->batch, o->train_crop_size, o->train_crop_size, &plan, NULL) != BNFF_OK) return;
     bnff_plan_describe(plan, &info);
-    bf_text_add(text, "plan     level %s, %d of %d batch normalizations fused, %.2f GFLOP an image and step\n", o->level, info.batchnorms_fused, info.batchnorms,
-                (info.forward_flops + info.backward_flops) / info.batch / 1e9);
+    bf_text_add(text, "plan     level %s, %d of %d batch normalizations fused, %.2f GFLOP an image and step\n", o->level,
+                info.batchnorms_fused, info.batchnorms, (info.forward_flops + info.backward_flops) / info.batch / 1e9);
     if (t->describing) add_least_time(text, t, info.forward_flops + info.backward_flops);
 }
 
@@ -63,8 +63,8 @@ char *bf_start_text(const bnff_trainer *t)
     if (o->grad_accum_steps > 1) bf_text_add(&text, " x %d", o->grad_accum_steps);
     bf_text_add(&text, ", %s lr %g, %s, weight decay %g\n", optimizer_names[o->optimizer.kind], o->schedule.lr, schedule_names[o->schedule.kind],
                 (double)o->optimizer.weight_decay);
-    bf_text_add(&text, "machine  %s, %d thread%s in %d cell%s, %s, %d loader thread%s\n", t->machine.cpu, t->machine.threads, t->machine.threads == 1 ? "" : "s",
-                o->cells, o->cells == 1 ? "" : "s", t->machine.isa, o->workers, o->workers == 1 ? "" : "s");
+    bf_text_add(&text, "machine  %s, %d thread%s in %d cell%s, %s, %d loader thread%s\n", t->machine.cpu,
+                t->machine.threads, t->machine.threads == 1 ? "" : "s", o->cells, o->cells == 1 ? "" : "s", t->machine.isa, o->workers, o->workers == 1 ? "" : "s");
     add_plan(&text, t);
     bf_text_add(&text, "memory   %s planned", bf_bytes_text(t->need.total, need));
     if (t->memory_free) bf_text_add(&text, ", %s free", bf_bytes_text(t->memory_free, available));
@@ -166,7 +166,8 @@ static bnff_status write_confusion(const bnff_trainer *t, bnff_error *error)
     bf_text_append(&text, "\n", 1);
     for (int i = 0; i < t->card.classes; i++) {
         add_csv(&text, t->card.class_names[i]);
-        for (int k = 0; k < t->card.classes; k++) bf_text_add(&text, ",%" PRId64, t->best_evaluation.confusion[(size_t)i * (size_t)t->card.classes + (size_t)k]);
+        const int64_t *row = t->best_evaluation.confusion + (size_t)i * (size_t)t->card.classes;
+        for (int k = 0; k < t->card.classes; k++) bf_text_add(&text, ",%" PRId64, row[k]);
         bf_text_append(&text, "\n", 1);
     }
     char *path = bf_run_path(t->folder, "confusion_matrix.csv");

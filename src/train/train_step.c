@@ -22,7 +22,8 @@ static bnff_status diverged(const bnff_trainer *t, const struct step *step, cons
     bf_fail(error, BNFF_E_DIVERGED, "training diverged at step %" PRId64 " (epoch %" PRId64 "): the %s is %g, first bad layer: %s, learning rate %g",
             step->number, t->progress.epoch + 1, what, value, layer ? layer : "none (the loss itself)", step->lr);
     if (t->saved_step >= 0)
-        return bf_hint(error, BNFF_E_DIVERGED, "lower --lr, or set --clip-grad-norm 1; the checkpoint of step %" PRId64 " in %s is good", t->saved_step, t->folder);
+        return bf_hint(error, BNFF_E_DIVERGED, "lower --lr, or set --clip-grad-norm 1; the checkpoint of step %" PRId64 " in %s is good",
+                       t->saved_step, t->folder);
     return bf_hint(error, BNFF_E_DIVERGED, "lower --lr, or set --clip-grad-norm 1");
 }
 
