@@ -228,7 +228,7 @@ static void choose_grid(bf_grid *g, int cells, size_t l2, const tile_cost *t)
 {
     double cost = 1e30;
     for (int images = g->image_count < 64 ? g->image_count : 64; images > 1; images--) try_tiles(g, &cost, cells, g->height, images, l2, t);
-    for (int r = g->height; r >= 1; r = r > 32 ? r * 7 / 8 : r - 1) try_tiles(g, &cost, cells, r, 1, l2, t);
+    for (int r = g->height; r >= 1; r -= r > 32 ? (r - 1) / 8 + 1 : 1) try_tiles(g, &cost, cells, r, 1, l2, t);
 }
 
 /* Scratch of one cell, by the same code that hands it out in the step. */
