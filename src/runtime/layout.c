@@ -222,3 +222,9 @@ bnff_status bf_make_layouts(bnff_plan *plan, bnff_error *error)
     bf_free(done);
     return status;
 }
+
+bool bf_leaves_cache(const bnff_plan *plan, int value)
+{
+    const bf_layout *layout = &plan->layouts[value];
+    return (double)bf_pixels(&plan->graph.values[value]) * layout->lanes * (double)sizeof(float) > (double)plan->context->target.l3 / 2;
+}

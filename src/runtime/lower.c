@@ -96,6 +96,7 @@ static void add_store(lowering *l, bf_builder *b, bf_step_kind kind, int value, 
     bf_step store = bf_build_new(kind, (bf_operand){BF_VALUE, value, 0});
     store.a = from;
     store.coefs = coefs;
+    store.stream = bf_leaves_cache(l->plan, value);
     store.add_block = claim(l, value, &any);
     if (!store.add_block) b->failed = true;
     else bf_build_step(b, store);
@@ -108,7 +109,7 @@ static void emit_in_epilogue(lowering *l, bf_builder *b, int anchor, const bf_no
         add_store(l, b, BF_STEP_SCALE_TO, node->out[0], bf_build_load(b, node->in[0]), node->in[1]);
         return;
     }
-    /* In place where bf_build_nothing else wants the raw tile. */
+    /* In place where nothing else wants the raw tile. */
     const bool in_place = at.kind == BF_TILE && !needed_outside(l, node->in[0], anchor) && epilogue_readers(l, node->in[0], anchor) == 1;
     const bf_operand dst = in_place ? at : (bf_operand){BF_TEMP, b->program->temps++, 0};
     bf_build_node(b, node, dst);
@@ -155,12 +156,13 @@ static bool lower_result(lowering *l, bf_task *task, int node, int result)
     if (more && needed) {
         step = bf_build_new(BF_STEP_COPY, stored);
         step.a = tile;
+        step.stream = bf_leaves_cache(l->plan, result);
         bf_build_step(&b, step);
     }
     return lower_epilogue(l, &b, node, result, tile);
 }
 
-/* Clear blocks of `value` that bf_build_nothing has written although `reader` reads them (channels no slice touches). */
+/* Clear blocks of `value` that nothing has written although `reader` reads them (channels no slice touches). */
 static bool clear_unwritten(lowering *l, int node, int value)
 {
     if (l->g->values[value].kind != BF_TENSOR) return true;
@@ -304,7 +306,7 @@ static bool lower_plain(lowering *l, int i, bf_task_kind kind)
     return lower_load(l, task->x, &task->load[0]);
 }
 
-/* Two-sweep statistics: the mean first, then deviations from it (only where bf_build_nothing is virtual, so x is stored). */
+/* Two-sweep statistics: the mean first, then deviations from it (only where nothing is virtual, so x is stored). */
 static bool lower_stats(lowering *l, int i)
 {
     if (l->g->nodes[i].a.bn.sweeps == 2) {

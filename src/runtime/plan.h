@@ -56,6 +56,7 @@ typedef struct bf_step {
     int coefs, grad_coefs; /* vector values, or -1 */
     int sums;              /* vector value written by STATS and BN_SUMS */
     bool pivot_given;      /* STATS: the mean is known from a sweep before */
+    bool stream;           /* COPY, STORE: past the caches, into a value that does not fit them */
     bool *add_block;       /* STORE, SCALE_TO, COMPLETE, ZERO: per block, whether something is there to add to (to keep) */
     int gate;              /* value of the gate */
     int dropout;           /* id */
@@ -228,6 +229,8 @@ static inline float *bf_block_at(const bnff_run *run, int value, int b)
 }
 static inline size_t bf_pixels(const bf_value *v) { return (size_t)v->n * (size_t)v->h * (size_t)v->w; }
 
+/* Is a value too large to be in cache still when the next task reads it? */
+bool bf_leaves_cache(const bnff_plan *plan, int value);
 /* layout.c: cut all values into blocks. */
 bnff_status bf_make_layouts(bnff_plan *plan, bnff_error *error);
 /* lower.c: nodes to tasks with their programs. */

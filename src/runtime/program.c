@@ -109,7 +109,7 @@ static void run_step(const piece *p, const bf_step *step)
     const int n = p->n, c = p->lanes;
     const matrix d = operand(p, &step->dst), a = operand(p, &step->a), b = operand(p, &step->b);
     switch (step->kind) {
-    case BF_STEP_COPY: k->copy(d.at, d.ld, a.at, a.ld, n, c); break;
+    case BF_STEP_COPY: (step->stream ? k->copy_stream : k->copy)(d.at, d.ld, a.at, a.ld, n, c); break;
     case BF_STEP_ACT: k->act(d.at, d.ld, a.at, a.ld, n, c, step->act); break;
     case BF_STEP_ADD_ACT: k->add_act(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, step->act); break;
     case BF_STEP_AFFINE_ACT:
@@ -141,7 +141,7 @@ static void run_step(const piece *p, const bf_step *step)
         break;
     case BF_STEP_STORE:
         if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
-        else k->copy(d.at, d.ld, a.at, a.ld, n, c);
+        else (step->stream ? k->copy_stream : k->copy)(d.at, d.ld, a.at, a.ld, n, c);
         break;
     case BF_STEP_COMPLETE: /* the tile is the last contribution: add what was stored before */
         if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
