@@ -34,6 +34,11 @@ typedef struct bf_tile {
     int image0, image1, row0, row1; /* rows of the grid's images */
 } bf_tile;
 bf_tile bf_tile_at(const bf_grid *grid, int index);
+/* Add to *p what loading pixels [first, last) of blocks [first_block, last_block) of `value` will read, in storage. */
+void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *load, int value, int first_block, int last_block, size_t first, size_t last);
+/* Spread the lines of *p over GEMMs of so many multiply-adds. */
+void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products);
+
 /* Weights of the caller into forward or transposed packing at `packed`; blocks [first, last) of the outer side. */
 void bf_pack_forward(const bnff_run *run, const bf_task *task, float *packed, int first, int last);
 void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed, int first, int last);

@@ -19,6 +19,7 @@ typedef struct memory {
     float *dy_scratch, *x_scratch, *tile, *temps;
     bf_gemm_pair *pairs;
     tap_at *taps;
+    bf_prefetch prefetch; /* x of the next block of input channels, and a share of the next tile's dy */
 } memory;
 
 typedef struct work {
@@ -103,21 +104,27 @@ size_t bf_conv_backward_scratch(const bnff_plan *plan, const bf_task *task)
 
 /* -- making operands visible -- */
 
+/* Pixels of dy that a tile reads. */
+static void dy_range(const bf_conv *c, const bf_tile *tile, size_t *first, size_t *last)
+{
+    *first = (size_t)tile->row0;
+    *last = (size_t)tile->row1;
+    if (c->line) return;
+    int row0, row1;
+    dy_rows(c, tile->row0, tile->row1, &row0, &row1);
+    *first = ((size_t)tile->image0 * (size_t)c->oh + (size_t)row0) * (size_t)c->ow;
+    *last = ((size_t)(tile->image1 - 1) * (size_t)c->oh + (size_t)row1) * (size_t)c->ow;
+}
+
 static void load_dy(work *w, const bf_tile *tile)
 {
     memory *m = &w->m;
-    const bf_conv *c = w->c;
     if (!m->dy_scratch) {
         for (int b = 0; b < m->dy.count; b++) m->dy.base[b] = bf_block_at(w->cell->run, w->task->dy, b);
         return;
     }
-    size_t first = (size_t)tile->row0, last = (size_t)tile->row1;
-    if (!c->line) {
-        int row0, row1;
-        dy_rows(c, tile->row0, tile->row1, &row0, &row1);
-        first = ((size_t)tile->image0 * (size_t)c->oh + (size_t)row0) * (size_t)c->ow;
-        last = ((size_t)(tile->image1 - 1) * (size_t)c->oh + (size_t)row1) * (size_t)c->ow;
-    }
+    size_t first, last;
+    dy_range(w->c, tile, &first, &last);
     float *at = m->dy_scratch;
     for (int b = 0; b < m->dy.count; b++) {
         const ptrdiff_t ld = m->dy.blocks[b].ld;
@@ -156,12 +163,13 @@ static const float *load_x(work *w, const bf_tile *tile, int b)
 /* -- weight gradient -- */
 
 /* dW[tap] += sum over pairs of pixels; `columns` > channels when taps of the dense input are taken together. */
-static void add_weight_product(const work *w, int ob, int xb, int tap, int count, int columns, ptrdiff_t x_step)
+static void add_weight_product(work *w, int ob, int xb, int tap, int count, int columns, ptrdiff_t x_step)
 {
     const bf_packing *p = &w->c->forward;
     const int lanes = w->y->blocks[ob].ld;
     const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .bk = x_step, .bn = 1,
-                       .c = w->partial + p->outer[ob] + (size_t)tap * p->tap[ob] + p->inner[ob * p->inner_count + xb], .ldc = lanes, .accumulate = true};
+                       .c = w->partial + p->outer[ob] + (size_t)tap * p->tap[ob] + p->inner[ob * p->inner_count + xb], .ldc = lanes, .accumulate = true,
+                       .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
     w->cell->k->gemm(&g);
 }
 
@@ -223,7 +231,7 @@ typedef struct portion {
 } portion;
 
 /* n pixels of dx from c on: the products of all taps and a portion of the output blocks. */
-static void multiply(const work *w, int xb, portion part, int tap_count, int n, float *c, ptrdiff_t ldc, bool accumulate)
+static void multiply(work *w, int xb, portion part, int tap_count, int n, float *c, ptrdiff_t ldc, bool accumulate)
 {
     const bf_packing *p = &w->c->transposed;
     const size_t *inner = p->inner + (size_t)xb * (size_t)p->inner_count;
@@ -231,7 +239,8 @@ static void multiply(const work *w, int xb, portion part, int tap_count, int n, 
     const int lanes = w->x->blocks[xb].ld;
     bool any = accumulate;
     for (int ld = BF_LANES; ld <= BF_BLOCK; ld += BF_BLOCK - BF_LANES) {
-        bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = lanes, .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any};
+        bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = lanes, .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any,
+                     .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
         for (int i = 0; i < tap_count; i++)
             for (int b = part.first; b < part.last; b++) {
                 if (w->y->blocks[b].ld != ld || inner[b] == SIZE_MAX) continue;
@@ -312,6 +321,29 @@ static void bias_gradient(work *w, const bf_tile *tile)
     }
 }
 
+/* While block xb of [first, last) is computed: fetch the next block's x, or the next tile's first, and a share of the next tile's dy. */
+static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb, int first, int last)
+{
+    bf_prefetch *p = &w->m.prefetch;
+    size_t count, from, to;
+    const bf_tile *x_tile = xb + 1 < last ? tile : next;
+    const size_t half = w->cell->plan->context->target.l2 / 2;
+    p->count = 0;
+    if (w->partial && x_tile) {
+        from = x_range(w->c, x_tile, &count);
+        const int b = xb + 1 < last ? xb + 1 : first;
+        if (count * (size_t)w->x->blocks[b].ld * sizeof(float) <= half / 2) bf_prefetch_load(w->cell, p, &w->task->load[0], w->task->x, b, b + 1, from, from + count);
+    }
+    if (next) {
+        dy_range(w->c, next, &from, &to);
+        if ((to - from) * (size_t)w->y->lanes * sizeof(float) <= half)
+            bf_prefetch_load(w->cell, p, &w->task->load[1], w->task->dy, bf_share(w->y->count, last - first, xb - first), bf_share(w->y->count, last - first, xb - first + 1), from, to);
+    }
+    (void)x_range(w->c, tile, &count);
+    const double products = (double)count * w->x->blocks[xb].channels * w->y->lanes * w->c->taps / (w->c->line ? w->c->xstep : w->c->sh * w->c->sw);
+    bf_prefetch_pace(w->cell, p, products * ((w->partial != NULL) + w->want_dx));
+}
+
 /* -- cells -- */
 
 static float *partial_at(const bnff_run *run, const bf_task *task, int pixel_cell)
@@ -359,12 +391,15 @@ static void backward_cell(const bf_cell *cell)
         clear_partial(&w, first, last);
         if (node->param[1] >= 0 && o == 0) memset(w.bias = bias_at(cell->run, task, p), 0, (size_t)w.y->lanes * sizeof *w.bias);
     }
-    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < bf_share(g->tiles, g->pixel_cells, p + 1); i++) {
-        const bf_tile tile = bf_tile_at(g, i);
+    const int end = bf_share(g->tiles, g->pixel_cells, p + 1);
+    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < end; i++) {
+        const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
         load_dy(&w, &tile);
         if (w.bias) bias_gradient(&w, &tile);
         for (int xb = first; xb < last; xb++) {
-            if (w.partial) weight_gradient(&w, &tile, load_x(&w, &tile, xb), xb);
+            const float *x = w.partial ? load_x(&w, &tile, xb) : NULL;
+            fetch_next(&w, &tile, i + 1 < end ? &next : NULL, xb, first, last);
+            if (w.partial) weight_gradient(&w, &tile, x, xb);
             if (w.want_dx) data_gradient(&w, &tile, xb);
         }
     }

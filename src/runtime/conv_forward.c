@@ -8,6 +8,7 @@ typedef struct memory {
     float *x_scratch, *tile, *temps;
     bf_gemm_pair *pairs;
     struct tap_at *taps;
+    bf_prefetch prefetch; /* of the next tile's x, a share with each block of output channels */
 } memory;
 
 /* A filter tap, and the pixel of x that the first output of a run sees through it. */
@@ -55,27 +56,32 @@ size_t bf_conv_scratch(const bnff_plan *plan, const bf_task *task)
     return s.used;
 }
 
+/* Pixels of x that a tile reads. */
+static void x_range(const bf_conv *c, const bf_tile *tile, size_t *first, size_t *last)
+{
+    if (c->line) {
+        *first = (size_t)tile->row0 * (size_t)c->xstep;
+        *last = (size_t)tile->row1 * (size_t)c->xstep;
+        return;
+    }
+    int row0 = tile->row0 * c->sh - c->ph, row1 = (tile->row1 - 1) * c->sh - c->ph + (c->kh - 1) * c->dh + 1;
+    if (row0 < 0 || tile->image1 - tile->image0 > 1) row0 = 0;
+    if (row1 > c->h || tile->image1 - tile->image0 > 1) row1 = c->h;
+    if (row1 <= row0) row0 = 0, row1 = 0;
+    *first = ((size_t)tile->image0 * (size_t)c->h + (size_t)row0) * c->x_row;
+    *last = ((size_t)(tile->image1 - 1) * (size_t)c->h + (size_t)row1) * c->x_row;
+}
+
 /* Make all pixels of x that the tile reads visible: in storage, or computed into scratch by the prologue. */
 static void load_x(const bf_cell *cell, memory *m, const bf_tile *tile)
 {
     const bf_task *task = cell->task;
-    const bf_conv *c = &task->conv;
     if (!task->load[0].count) {
         for (int b = 0; b < m->x.count; b++) m->x.base[b] = bf_block_at(cell->run, task->x, b);
         return;
     }
     size_t first, last;
-    if (c->line) {
-        first = (size_t)tile->row0 * (size_t)c->xstep;
-        last = (size_t)tile->row1 * (size_t)c->xstep;
-    } else {
-        int row0 = tile->row0 * c->sh - c->ph, row1 = (tile->row1 - 1) * c->sh - c->ph + (c->kh - 1) * c->dh + 1;
-        if (row0 < 0 || tile->image1 - tile->image0 > 1) row0 = 0;
-        if (row1 > c->h || tile->image1 - tile->image0 > 1) row1 = c->h;
-        if (row1 <= row0) row0 = 0, row1 = 0;
-        first = ((size_t)tile->image0 * (size_t)c->h + (size_t)row0) * c->x_row;
-        last = ((size_t)(tile->image1 - 1) * (size_t)c->h + (size_t)row1) * c->x_row;
-    }
+    x_range(&task->conv, tile, &first, &last);
     float *at = m->x_scratch;
     for (int b = 0; b < m->x.count; b++) {
         const ptrdiff_t ld = m->x.blocks[b].ld;
@@ -108,7 +114,7 @@ static void begin_run(const bf_cell *cell, const target *t, size_t pixel, int n)
 
 /* y[pixel .. pixel + n) += the products of all taps and the input blocks of t; the inputs of neighbouring outputs lie `step` pixels
  * apart. The blocks of one pixel stride make one GEMM. */
-static void multiply(const bf_cell *cell, const memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
+static void multiply(const bf_cell *cell, memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
 {
     const bf_packing *p = &cell->task->conv.forward;
     const size_t *inner = p->inner + (size_t)t->block * (size_t)p->inner_count;
@@ -116,7 +122,8 @@ static void multiply(const bf_cell *cell, const memory *m, const target *t, cons
     const int strides[2] = {m->x.blocks[0].ld, m->x.blocks[0].ld == BF_LANES ? BF_BLOCK : BF_LANES};
     for (int s = 0; s < 2; s++) {
         bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * strides[s],
-                     .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate};
+                     .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
+                     .prefetch = m->prefetch.count ? &m->prefetch : NULL};
         for (int i = 0; i < tap_count; i++)
             for (int b = t->first; b < t->last; b++) {
                 if (m->x.blocks[b].ld != strides[s] || inner[b] == SIZE_MAX) continue;
@@ -130,12 +137,13 @@ static void multiply(const bf_cell *cell, const memory *m, const target *t, cons
 }
 
 /* The dense image input: the taps of a filter row lie side by side in x and in the packed weights, one long product each. */
-static void multiply_dense(const bf_cell *cell, const memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
+static void multiply_dense(const bf_cell *cell, memory *m, const target *t, const tap_at *taps, int tap_count, int step, size_t pixel, int n, bool accumulate)
 {
     const bf_conv *c = &cell->task->conv;
     const int ld = m->x.blocks[0].ld, run = c->dw == 1 ? c->kw : 1;
     bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * ld,
-                 .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate};
+                 .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
+                     .prefetch = m->prefetch.count ? &m->prefetch : NULL};
     for (int i = 0; i < tap_count; i += run)
         m->pairs[g.count++] = (bf_gemm_pair){t->packed + c->forward.outer[t->block] + (size_t)taps[i].tap * c->forward.tap[t->block],
                                              m->x.base[0] + (ptrdiff_t)taps[i].pixel * ld, run * ld};
@@ -143,7 +151,7 @@ static void multiply_dense(const bf_cell *cell, const memory *m, const target *t
 }
 
 /* One row of outputs. */
-static void forward_row(const bf_cell *cell, const memory *m, const target *t, int image, int oh)
+static void forward_row(const bf_cell *cell, memory *m, const target *t, int image, int oh)
 {
     const bf_conv *c = &cell->task->conv;
     tap_at *taps = m->taps;
@@ -170,7 +178,7 @@ static void forward_row(const bf_cell *cell, const memory *m, const target *t, i
     }
 }
 
-static void forward_blocks(const bf_cell *cell, const memory *m, const target *t, const bf_tile *tile)
+static void forward_blocks(const bf_cell *cell, memory *m, const target *t, const bf_tile *tile)
 {
     const bf_conv *c = &cell->task->conv;
     tap_at *taps = m->taps;
@@ -185,7 +193,7 @@ static void forward_blocks(const bf_cell *cell, const memory *m, const target *t
 }
 
 /* One block of output channels of a tile. Input blocks are taken in portions whose weights stay in L2 while the rows go by. */
-static void forward_block(const bf_cell *cell, const memory *m, target *t, const bf_tile *tile)
+static void forward_block(const bf_cell *cell, memory *m, target *t, const bf_tile *tile)
 {
     const int portion = cell->task->conv.forward.portion;
     for (t->first = 0; t->first < m->x.count; t->first = t->last) {
@@ -194,7 +202,20 @@ static void forward_block(const bf_cell *cell, const memory *m, target *t, const
     }
 }
 
-static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, const float *packed, const float *bias, int first, int last)
+/* Fetch a share of the next tile's x while block b of [first, last) is computed. */
+static void fetch_next(const bf_cell *cell, memory *m, const bf_tile *next, int b, int first, int last, double products)
+{
+    const bf_task *task = cell->task;
+    m->prefetch.count = 0;
+    if (!next) return;
+    size_t from, to;
+    x_range(&task->conv, next, &from, &to);
+    if ((to - from) * (size_t)cell->plan->layouts[task->x].lanes * sizeof(float) > cell->plan->context->target.l2 / 2) return;
+    bf_prefetch_load(cell, &m->prefetch, &task->load[0], task->x, bf_share(m->x.count, last - first, b - first), bf_share(m->x.count, last - first, b - first + 1), from, to);
+    bf_prefetch_pace(cell, &m->prefetch, products);
+}
+
+static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, const bf_tile *next, const float *packed, const float *bias, int first, int last)
 {
     const bf_task *task = cell->task;
     const bf_conv *c = &task->conv;
@@ -207,6 +228,7 @@ static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, co
         const int ld = y->blocks[b].ld;
         target t = {.ld = ld, .pixel = pixel, .block = b, .lanes = ld, .packed = packed, .bias = bias ? bias + y->blocks[b].lane : NULL};
         t.at = m->tile ? m->tile : bf_block_at(cell->run, task->out, b) + pixel * (size_t)ld;
+        fetch_next(cell, m, next, b, first, last, (double)pixels * ld * (double)(c->forward.tap[b] * (size_t)c->taps) / ld);
         forward_block(cell, m, &t, tile);
         if (!m->tile) continue;
         const bf_stretch s = {.block = b, .pixel = pixel, .count = pixels, .tile = m->tile, .tile_ld = ld};
@@ -241,9 +263,10 @@ static void forward_cell(const bf_cell *cell)
     memory m = take(&s, cell->plan, task);
     const float *packed = packed_at(cell->run, task), *bias = cell->plan->graph.nodes[task->node].param[1] >= 0 ? packed + task->conv.forward.floats : NULL;
     const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
-    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < bf_share(g->tiles, g->pixel_cells, p + 1); i++) {
-        const bf_tile tile = bf_tile_at(g, i);
-        forward_tile(cell, &m, &tile, packed, bias, first, last);
+    const int end = bf_share(g->tiles, g->pixel_cells, p + 1);
+    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < end; i++) {
+        const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
+        forward_tile(cell, &m, &tile, i + 1 < end ? &next : NULL, packed, bias, first, last);
     }
 }
 

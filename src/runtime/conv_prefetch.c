@@ -1,0 +1,37 @@
+/* Fetching what the next visit loads while the products of this one are computed: a burst of loads between GEMMs fills the
+ * miss buffers and stalls, a line every few k-steps inside them does not. */
+#include "runtime/conv.h"
+
+/* One stored operand: a range for each block, as far as there is room. */
+static void add_value(const bf_cell *cell, bf_prefetch *p, int value, int first_block, int last_block, size_t first, size_t last)
+{
+    const bf_layout *layout = &cell->plan->layouts[value];
+    const int room = (int)(sizeof p->range / sizeof *p->range);
+    for (int b = first_block; b < last_block && b < layout->count && p->count < room; b++) {
+        const char *at = (const char *)bf_block_at(cell->run, value, b);
+        const size_t pixel = (size_t)layout->blocks[b].ld * sizeof(float);
+        p->range[p->count].at = at + first * pixel;
+        p->range[p->count++].end = at + last * pixel;
+    }
+}
+
+void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *load, int value, int first_block, int last_block, size_t first, size_t last)
+{
+    if (last <= first) return;
+    if (!load->count) add_value(cell, p, value, first_block, last_block, first, last);
+    for (int i = 0; i < load->count; i++) {
+        const bf_operand *operands[2] = {&load->steps[i].a, &load->steps[i].b};
+        for (int k = 0; k < 2; k++)
+            if (operands[k]->kind == BF_VALUE) add_value(cell, p, operands[k]->index, first_block + operands[k]->shift, last_block + operands[k]->shift, first, last);
+    }
+}
+
+void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products)
+{
+    size_t lines = 0;
+    for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
+    const double steps = products / (16.0 * cell->k->gemm_tile);
+    p->current = 0;
+    p->lines_per_step = steps < 1 ? 8 : (int)((double)lines / steps) + 1;
+    if (p->lines_per_step > 8) p->lines_per_step = 8;
+}
