@@ -126,7 +126,7 @@ BNFF_API bnff_status bnff_backward(bnff_run *run, const bnff_backward_args *args
 /** Start recording time per task. The names and times of the last forward and backward are then available below. */
 BNFF_API void bnff_run_profile(bnff_run *run, bool enable);
 typedef struct bnff_task_profile {
-    const char *name;   /* "fwd features.conv0"; owned by the plan */
+    const char *name;   /* operator and layer, "conv_bwd features.conv0"; owned by the plan */
     const char *kind;   /* "conv_fwd", "conv_bwd", "sweep", "pool", ... */
     double start_s, seconds;
     double flops;       /* nominal */

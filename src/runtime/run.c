@@ -153,6 +153,21 @@ static void clear_uncovered(const bnff_run *run)
     }
 }
 
+/* The gradient of an input that no output depends on is zero. */
+static void clear_unreached(const bnff_run *run)
+{
+    const bf_graph *g = &run->plan->graph;
+    for (int i = 0; i < g->node_count; i++) {
+        const bf_node *node = &g->nodes[i];
+        if (node->op != BF_OP_INPUT || g->values[node->out[0]].grad >= 0) continue;
+        const bnff_tensor *to = &run->input_gradients[node->a.index];
+        const bf_value *v = &g->values[node->out[0]];
+        for (int q = 0; to->data && q < v->n * v->h * v->w; q++)
+            for (int c = 0; c < v->c; c++)
+                to->data[q / v->w / v->h * to->stride[0] + q / v->w % v->h * to->stride[1] + q % v->w * to->stride[2] + c * to->stride[3]] = 0;
+    }
+}
+
 bnff_status bnff_backward(bnff_run *run, const bnff_backward_args *args, bnff_error *error)
 {
     static float *const none[1] = {NULL};
@@ -169,6 +184,7 @@ bnff_status bnff_backward(bnff_run *run, const bnff_backward_args *args, bnff_er
     run->accumulate = args->accumulate;
     run->forwarded = false;
     clear_uncovered(run);
+    if (run->input_gradients) clear_unreached(run);
     run_tasks(run, run->plan->forward_tasks, run->plan->task_count);
     return BNFF_OK;
 }
