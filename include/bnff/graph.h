@@ -144,7 +144,8 @@ BNFF_API bnff_value bnff_dropout(bnff_graph *graph, bnff_value x, float p);
  */
 BNFF_API bnff_value bnff_linear(bnff_graph *graph, const char *name, bnff_value x, int out_features, bool bias);
 
-/** Declare x an output of the network. Outputs are numbered from 0 in this order. */
+/** Declare x an output of the network. Outputs are numbered from 0 in this order. A value may be several outputs; what no output
+ *  depends on is not computed: its running statistics stay, its parameters' gradients are zero. */
 BNFF_API void bnff_output(bnff_graph *graph, bnff_value x);
 
 /* -- Looking at a graph ------------------------------------------------------------------------------------------ */

@@ -45,14 +45,38 @@ bf_node *bf_graph_node(bf_graph *g, bf_op op, const char *name, const int *in, i
     return &g->nodes[g->node_count++];
 }
 
-bool bf_graph_view(bf_graph *g, int value, const bf_part *parts, int count)
+typedef struct parts {
+    bf_part *at;
+    int count, capacity;
+} parts;
+
+/* Append the part, or what it is made of if it is a view itself. */
+static bool add_part(const bf_graph *g, parts *list, bf_part part)
 {
-    bf_part *copy = bf_alloc((size_t)count * sizeof *copy);
-    if (!copy) return false;
-    memcpy(copy, parts, (size_t)count * sizeof *copy);
+    const bf_value *v = &g->values[part.value];
+    if (!v->parts) {
+        if (!bf_grow((void **)&list->at, &list->capacity, list->count, sizeof *list->at)) return false;
+        list->at[list->count++] = part;
+        return true;
+    }
+    int at = 0;
+    for (int i = 0; i < v->part_count; at += v->parts[i++].channels) {
+        const bf_part *of = &v->parts[i];
+        const int low = part.first > at ? part.first : at, end = at + of->channels, high = part.first + part.channels < end ? part.first + part.channels : end;
+        if (low < high && !add_part(g, list, (bf_part){of->value, of->first + low - at, high - low})) return false;
+    }
+    return true;
+}
+
+/* Views of views are resolved here: otherwise the ways through them would double with every split and concat of a stack. */
+bool bf_graph_view(bf_graph *g, int value, const bf_part *of, int count)
+{
+    parts list = {0};
+    for (int i = 0; i < count; i++)
+        if (!add_part(g, &list, of[i])) return bf_free(list.at), false;
     bf_free(g->values[value].parts);
-    g->values[value].parts = copy;
-    g->values[value].part_count = count;
+    g->values[value].parts = list.at;
+    g->values[value].part_count = list.count;
     return true;
 }
 

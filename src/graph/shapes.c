@@ -59,9 +59,11 @@ static bnff_status mismatch(const bf_node *node, const bf_value *a, const bf_val
     return bf_fail(error, BNFF_E_SHAPE, "%s: operands of %d x %d x %d and %d x %d x %d (H x W x C) do not fit", label, a->h, a->w, a->c, b->h, b->w, b->c);
 }
 
+static bool may_equal(int a, int b) { return !a || !b || a == b; } /* 0: not known before the plan is made */
+
 static bnff_status same_size(const bf_node *node, const bf_value *a, const bf_value *b, bool channels, bnff_error *error)
 {
-    return a->h != b->h || a->w != b->w || (channels && a->c != b->c) ? mismatch(node, a, b, error) : BNFF_OK;
+    return !may_equal(a->h, b->h) || !may_equal(a->w, b->w) || (channels && a->c != b->c) ? mismatch(node, a, b, error) : BNFF_OK;
 }
 
 bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
@@ -80,7 +82,7 @@ bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
     case BF_OP_GATE: {
         const bf_value *gate = &g->values[node->in[1]];
         y->h = x->h, y->w = x->w, y->c = x->c;
-        return gate->h != 1 || gate->w != 1 || gate->c != x->c ? mismatch(node, x, gate, error) : BNFF_OK;
+        return !may_equal(gate->h, 1) || !may_equal(gate->w, 1) || gate->c != x->c ? mismatch(node, x, gate, error) : BNFF_OK;
     }
     case BF_OP_ADD:
         y->h = x->h, y->w = x->w, y->c = x->c;

@@ -56,23 +56,37 @@ static bool is_defined(const bf_graph *g, int v, const bool *written)
     return true;
 }
 
+/* What is written through a view is written to its parts, and theirs. */
+static void mark_written(const bf_graph *g, int v, bool *written, bool now)
+{
+    written[v] = now;
+    for (int p = 0; p < g->values[v].part_count; p++) mark_written(g, g->values[v].parts[p].value, written, now);
+}
+
+/* Gradients that nothing writes are zero: those of channels that no slice of a concat touches. */
+static void mark_zero(const bf_graph *g, bool *zero)
+{
+    for (int v = 0; v < g->value_count; v++)
+        if (g->values[v].grad >= 0 && !g->values[g->values[v].grad].parts) zero[g->values[v].grad] = true;
+    for (int i = 0; i < g->node_count; i++)
+        for (int k = 0; k < g->nodes[i].out_count; k++)
+            if (g->nodes[i].out[k] >= 0 && g->nodes[i].out[k] < g->value_count) mark_written(g, g->nodes[i].out[k], zero, false);
+}
+
 bnff_status bf_graph_verify(const bf_graph *g, bnff_error *error)
 {
     bool *written = bf_calloc((size_t)g->value_count, 2 * sizeof *written), *defined = written + g->value_count;
     if (!written) return bf_fail(error, BNFF_E_MEMORY, "no memory to verify the graph");
     bnff_status status = BNFF_OK;
     for (int i = 0; i < g->value_count; i++) BF_GO(verify_view(g, i, error));
+    mark_zero(g, written);
     for (int i = 0; i < g->node_count; i++) {
         const bf_node *node = &g->nodes[i];
         for (int k = 0; k < node->in_count; k++)
             if (node->in[k] >= 0 && node->in[k] < g->value_count) defined[node->in[k]] = is_defined(g, node->in[k], written);
         BF_GO(verify_node(g, i, defined, error));
-        for (int k = 0; k < node->out_count; k++) {
-            const int v = node->out[k];
-            if (v < 0) continue;
-            written[v] = true;
-            for (int p = 0; p < g->values[v].part_count; p++) written[g->values[v].parts[p].value] = true;
-        }
+        for (int k = 0; k < node->out_count; k++)
+            if (node->out[k] >= 0) mark_written(g, node->out[k], written, true);
     }
 fail:
     bf_free(written);
