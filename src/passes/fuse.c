@@ -15,20 +15,19 @@ typedef struct context {
     const bf_graph *g;
     bf_level level;
     bf_placement *place;
+    int *cost;        /* per node: operators to run when its value is loaded, itself and what it loads unstored */
     int *writer;      /* per value: index of its only writer; -1 none, -2 several */
     bool *in_view;    /* per value: part of a view, or one */
     int *first_read;  /* per value: start of its readers in `readers` */
     int *readers;     /* node indices, grouped by value, each once */
+    int first_backward; /* node */
 } context;
 
 static const bf_node *node_at(const context *c, int i) { return &c->g->nodes[i]; }
 
 static bool is_conv(bf_op op) { return op == BF_OP_CONV || op == BF_OP_CONV_BWD; }
 
-static bool is_forward(bf_op op)
-{
-    return op <= BF_OP_OUTPUT || op == BF_OP_BN_STATS || op == BF_OP_BN_FINALIZE || op == BF_OP_BN_CONST || op == BF_OP_BN_APPLY;
-}
+static bool is_forward(const context *c, int i) { return i < c->first_backward; }
 
 /* Operators that compute each element from the same element of their inputs. */
 static bool is_elementwise(bf_op op)
@@ -52,7 +51,7 @@ static int forward_readers(const context *c, int v, bool (*like)(bf_op))
     int count = 0;
     for (int k = c->first_read[v]; k < c->first_read[v + 1]; k++) {
         const bf_op op = node_at(c, c->readers[k])->op;
-        count += is_forward(op) && (!like || like(op));
+        count += is_forward(c, c->readers[k]) && (!like || like(op));
     }
     return count;
 }
@@ -73,6 +72,8 @@ static bool joins(const context *c, int v)
 static bool sweep_op(bf_op op) { return op == BF_OP_ACT || op == BF_OP_ADD; }
 static bool gradient_sweep_op(bf_op op) { return op == BF_OP_BN_REDUCE || op == BF_OP_BN_DX || op == BF_OP_BN_SCALE || op == BF_OP_ACT_BWD; }
 
+enum { MOST_LOADED = 12 }; /* operators: beyond, running them again for each reader costs more than a store */
+
 /* Why node i may not leave its value unstored, or NULL if it may. */
 static const char *cannot_be_virtual(const context *c, int i)
 {
@@ -80,6 +81,7 @@ static const char *cannot_be_virtual(const context *c, int i)
     const int v = node->out[0];
     if (c->in_view[v]) return "its result is part of a concatenation or of a shared gradient";
     if (c->writer[v] != i) return "its result is a sum of several contributions";
+    if (c->cost[i] > MOST_LOADED) return "too many operators before it are not stored either";
     if (!all_readers(c, v, takes_prologue)) return "a consumer cannot compute it while loading";
     for (int k = c->first_read[v]; k < c->first_read[v + 1]; k++) {
         const bf_node *reader = node_at(c, c->readers[k]);
@@ -134,7 +136,7 @@ static int last_writer(const context *c, int v, int i)
 static int tile_of(const context *c, int v, int i)
 {
     int w = c->writer[v];
-    if (w == -2 || (c->in_view[v] && (w < 0 || !is_forward(node_at(c, w)->op)))) w = last_writer(c, v, i);
+    if (w == -2 || (c->in_view[v] && (w < 0 || !is_forward(c, w)))) w = last_writer(c, v, i);
     if (w < 0) return -1;
     if (c->place[w].role == BF_ROLE_EPILOGUE) return c->place[w].anchor;
     return c->place[w].role == BF_ROLE_TASK ? w : -1;
@@ -211,6 +213,11 @@ static void place_node(context *c, int i)
     const bf_node *node = node_at(c, i);
     bf_placement *p = &c->place[i];
     *p = (bf_placement){.role = BF_ROLE_TASK, .anchor = i, .reason = ""};
+    c->cost[i] = 1;
+    for (int k = 0; k < node->in_count; k++) {
+        const int w = c->writer[node->in[k]];
+        if (w >= 0 && c->place[w].role == BF_ROLE_PROLOGUE) c->cost[i] += c->cost[w];
+    }
     if (wants_epilogue(c, node)) {
         const int anchor = epilogue_of(c, i, &p->reason);
         if (anchor >= 0) {
@@ -255,6 +262,9 @@ static bool index_uses(context *c)
     for (int i = 0; i < g->node_count; i++)
         for (int k = 0; k < node_at(c, i)->in_count; k++) c->readers[fill[node_at(c, i)->in[k]]++] = i;
     bf_free(fill);
+    c->first_backward = g->node_count;
+    for (int i = g->node_count; i-- > 0;)
+        if (node_at(c, i)->op == BF_OP_OUTPUT_GRAD) c->first_backward = i;
     return true;
 }
 
@@ -262,14 +272,16 @@ bnff_status bf_pass_fuse(const bf_graph *g, const bf_settings *settings, bf_plac
 {
     const size_t values = (size_t)g->value_count;
     context c = {.g = g, .level = settings->level, .place = placement};
+    c.cost = bf_alloc((size_t)g->node_count * sizeof *c.cost);
     c.writer = bf_alloc(values * sizeof *c.writer);
     c.in_view = bf_calloc(values, sizeof *c.in_view);
     c.first_read = bf_calloc(values + 1, sizeof *c.first_read);
-    bool ok = c.writer && c.in_view && c.first_read && index_uses(&c);
+    bool ok = c.cost && c.writer && c.in_view && c.first_read && index_uses(&c);
     if (ok) {
         mark_views(&c);
         for (int i = 0; i < g->node_count; i++) place_node(&c, i);
     }
+    bf_free(c.cost);
     bf_free(c.writer);
     bf_free(c.in_view);
     bf_free(c.first_read);

@@ -6,11 +6,29 @@
 
 /* -- forward joins -- */
 
-static bool has_duplicates(const bf_node *node)
+/* Do two ranges of channels, seen through views, meet in storage? */
+static bool meet(const bf_graph *g, bf_part a, bf_part b)
+{
+    const bf_value *v = &g->values[a.value];
+    if (!v->parts) {
+        if (!g->values[b.value].parts) return a.value == b.value && a.first < b.first + b.channels && b.first < a.first + a.channels;
+        return meet(g, b, a);
+    }
+    int at = 0;
+    for (int i = 0; i < v->part_count; at += v->parts[i++].channels) {
+        const bf_part *part = &v->parts[i];
+        const int low = a.first > at ? a.first : at, high = a.first + a.channels < at + part->channels ? a.first + a.channels : at + part->channels;
+        if (low < high && meet(g, (bf_part){part->value, part->first + low - at, high - low}, b)) return true;
+    }
+    return false;
+}
+
+/* Are channels of one feature map in a concat twice? The gradient of a view would have two places for them in one storage. */
+static bool repeats(const bf_graph *g, const bf_node *node)
 {
     for (int i = 0; i < node->in_count; i++)
         for (int k = 0; k < i; k++)
-            if (node->in[i] == node->in[k]) return true;
+            if (meet(g, (bf_part){node->in[i], 0, g->values[node->in[i]].c}, (bf_part){node->in[k], 0, g->values[node->in[k]].c})) return true;
     return false;
 }
 
@@ -53,7 +71,7 @@ static bool make_views(bf_graph *g, bool *keep)
     const int count = g->node_count;
     for (int i = 0; i < count; i++) {
         const bf_node *node = &g->nodes[i];
-        if ((node->op != BF_OP_CONCAT || has_duplicates(node)) && node->op != BF_OP_SLICE) continue;
+        if ((node->op != BF_OP_CONCAT || repeats(g, node)) && node->op != BF_OP_SLICE) continue;
         const int dy = g->values[node->out[0]].grad;
         const bool slice = node->op == BF_OP_SLICE;
         if (dy >= 0 && !copied_only(g, dy)) continue;
@@ -77,24 +95,24 @@ static bool elementwise(bf_op op)
            op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_COPY;
 }
 
-/* Last position at which node i may still read its inputs: an elementwise node may move into its consumers. */
-static int read_position(const bf_graph *g, int i)
+/* Per node, the last position at which it may still read its inputs: an elementwise node may move into its consumers. */
+static int *read_positions(const bf_graph *g)
 {
-    int last = i;
-    if (!elementwise(g->nodes[i].op)) return last;
-    const int out = g->nodes[i].out[0];
-    for (int k = i + 1; k < g->node_count; k++)
-        for (int n = 0; n < g->nodes[k].in_count; n++)
-            if (g->nodes[k].in[n] == out) {
-                const int position = read_position(g, k);
-                if (position > last) last = position;
-            }
+    int *last = bf_alloc((size_t)g->node_count * sizeof *last), *reach = bf_calloc((size_t)g->value_count, sizeof *reach);
+    for (int i = g->node_count; last && reach && i-- > 0;) {
+        const bf_node *node = &g->nodes[i];
+        last[i] = elementwise(node->op) && reach[node->out[0]] > i ? reach[node->out[0]] : i;
+        for (int k = 0; k < node->in_count; k++)
+            if (reach[node->in[k]] < last[i]) reach[node->in[k]] = last[i];
+    }
+    if (!reach) bf_free(last), last = NULL;
+    bf_free(reach);
     return last;
 }
 
 /* May the value `to`, first written by the copy at `at` from `from`, live in from's storage? Yes if everything that reads `from`
  * (under any name) is through before anything adds to `to`, and nothing writes `from` afterwards. */
-static bool may_share(const bf_graph *g, int at, int from, int to, const bool *keep)
+static bool may_share(const bf_graph *g, int at, int from, int to, const bool *keep, const int *positions)
 {
     if (g->values[to].parts) return false;
     int next_write = g->node_count, last_read = at;
@@ -104,30 +122,29 @@ static bool may_share(const bf_graph *g, int at, int from, int to, const bool *k
         if (writes(g, node, to)) {
             if (i < at) return false;
             if (i < next_write) next_write = i;
-        } else if (i > at && writes(g, node, from)) {
-            return false;
         }
+        if (i > at && writes(g, node, from)) return false;
         for (int k = 0; i > at && k < node->in_count; k++)
-            if (bf_values_share(g, node->in[k], from)) {
-                const int position = read_position(g, i);
-                if (position > last_read) last_read = position;
-            }
+            if (bf_values_share(g, node->in[k], from) && positions[i] > last_read) last_read = positions[i];
     }
     return next_write == g->node_count || last_read < next_write;
 }
 
 static bool share_joins(bf_graph *g, bool *keep)
 {
-    for (int i = 0; i < g->node_count; i++) {
+    int *positions = read_positions(g);
+    bool ok = positions != NULL;
+    for (int i = 0; ok && i < g->node_count; i++) {
         const bf_node *node = &g->nodes[i];
         if (!keep[i] || node->op != BF_OP_COPY) continue;
         const int from = node->in[0], to = node->out[0];
-        if (node->a.slice.first || node->a.slice.channels != g->values[from].c || !may_share(g, i, from, to, keep)) continue;
+        if (node->a.slice.first || node->a.slice.channels != g->values[from].c || !may_share(g, i, from, to, keep, positions)) continue;
         const bf_part part = {from, 0, g->values[from].c};
-        if (!bf_graph_view(g, to, &part, 1)) return false;
+        ok = bf_graph_view(g, to, &part, 1);
         keep[i] = false;
     }
-    return true;
+    bf_free(positions);
+    return ok;
 }
 
 bnff_status bf_pass_views(bf_graph *g, const bf_settings *settings, bnff_error *error)

@@ -22,7 +22,7 @@ static size_t tile_x_pixels(const bf_conv *c, const bf_grid *g)
 {
     if (c->line) return (size_t)g->rows * (size_t)c->xstep;
     int rows = (g->rows - 1) * c->sh + (c->kh - 1) * c->dh + 1;
-    if (rows > c->h) rows = c->h;
+    if (rows > c->h || g->images > 1) rows = c->h; /* several images are loaded whole, as they lie */
     return (size_t)rows * c->x_row * (size_t)(g->images > 1 ? g->images : 1);
 }
 

@@ -136,10 +136,10 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
     const int pad = plan->layouts[task->x].pad_w;
     c->dense = plan->layouts[task->x].blocks[0].ld < BF_LANES;
     c->x_row = (size_t)c->w + 2 * (size_t)pad;
-    c->xstep = 1;
-    if (c->kh == c->h && c->kw == c->w && !c->ph && !c->pw && c->dh == 1 && c->dw == 1) c->xstep = c->h * c->w;
+    const bool whole = c->kh == c->h && c->kw == c->w && !c->ph && !c->pw && c->dh == 1 && c->dw == 1;
+    c->xstep = whole ? c->h * c->w : 1;
     const bool pointwise = c->taps == 1 && c->sh == 1 && c->sw == 1 && !c->ph && !c->pw;
-    c->line = !c->depthwise && !c->dense && (pointwise || (c->oh == 1 && c->ow == 1 && c->xstep == c->h * c->w && c->xstep == c->taps));
+    c->line = !c->depthwise && !c->dense && (pointwise || whole);
     if (!c->line) return;
     if (pointwise) c->xstep = 1;
     c->ow = c->n * c->oh * c->ow;

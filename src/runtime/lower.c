@@ -86,7 +86,7 @@ static bool lower_load(lowering *l, int value, bf_program *program)
     bf_builder b = new_builder(l, program);
     const bf_node *node = bf_build_prologue(&b, value);
     if (node) bf_build_node(&b, node, (bf_operand){BF_RESULT, 0, 0});
-    return !b.failed;
+    return bf_build_end(&b);
 }
 
 /* Write `from` to the storage of `value`: block by block stored, or added where something is there already. */
@@ -102,31 +102,58 @@ static void add_store(lowering *l, bf_builder *b, bf_step_kind kind, int value, 
     else bf_build_step(b, store);
 }
 
-/* One elementwise node of an epilogue. `at`: where the task's raw result is. */
-static void emit_in_epilogue(lowering *l, bf_builder *b, int anchor, const bf_node *node, bf_operand at)
+/* A contribution to `value` at `from` joins what is stored already: in `from` itself where the epilogue reads on (`read`), so that it
+ * reads the sum; then to storage where others want it (`needed`). */
+static void store_complete(lowering *l, bf_builder *b, int value, bf_operand from, bool needed, bool read)
+{
+    const bf_operand stored = {BF_VALUE, value, 0};
+    bool any, *blocks = claim(l, value, &any);
+    if (!blocks) {
+        b->failed = true;
+        return;
+    }
+    if (any && read) {
+        bf_step complete = bf_build_new(BF_STEP_COMPLETE, from);
+        complete.a = stored;
+        complete.add_block = blocks;
+        bf_build_step(b, complete);
+        if (!needed) return;
+        bf_step copy = bf_build_new(BF_STEP_COPY, stored);
+        copy.a = from;
+        bf_build_step(b, copy);
+    } else if (needed || any) {
+        bf_step store = bf_build_new(BF_STEP_STORE, stored);
+        store.a = from;
+        store.add_block = blocks;
+        bf_build_step(b, store);
+    } else bf_free(blocks);
+}
+
+/* One elementwise node of an epilogue. */
+static void emit_in_epilogue(lowering *l, bf_builder *b, int anchor, const bf_node *node)
 {
     if (node->op == BF_OP_BN_SCALE && epilogue_readers(l, node->out[0], anchor) == 0) { /* s*dy straight into a shared gradient */
         add_store(l, b, BF_STEP_SCALE_TO, node->out[0], bf_build_load(b, node->in[0]), node->in[1]);
         return;
     }
-    /* In place where nothing else wants the raw tile. */
-    const bool in_place = at.kind == BF_TILE && !needed_outside(l, node->in[0], anchor) && epilogue_readers(l, node->in[0], anchor) == 1;
-    const bf_operand dst = in_place ? at : (bf_operand){BF_TEMP, b->program->temps++, 0};
+    /* In place where it reads the tile and nothing else does. */
+    const bool in_place = bf_build_load(b, node->in[0]).kind == BF_TILE && !needed_outside(l, node->in[0], anchor) && epilogue_readers(l, node->in[0], anchor) == 1;
+    const bf_operand dst = in_place ? (bf_operand){BF_TILE, 0, 0} : (bf_operand){BF_TEMP, b->program->temps++, 0};
     bf_build_node(b, node, dst);
+    store_complete(l, b, node->out[0], dst, needed_outside(l, node->out[0], anchor), epilogue_readers(l, node->out[0], anchor) > 0);
     bf_build_known(b, node->out[0], dst);
-    if (needed_outside(l, node->out[0], anchor)) add_store(l, b, BF_STEP_STORE, node->out[0], dst, -1);
 }
 
-/* The work on a task's result: nodes of the epilogue, then its own store. `at` is where the result appears. */
+/* The work on a task's result, which ends its program: nodes of the epilogue. `at` is where the result appears. */
 static bool lower_epilogue(lowering *l, bf_builder *b, int node, int result, bf_operand at)
 {
     bf_build_known(b, result, at);
     for (int i = node + 1; i < l->g->node_count; i++) {
         if (l->plan->placement[i].role != BF_ROLE_EPILOGUE || l->plan->placement[i].anchor != node) continue;
         if (is_reduction(l->g->nodes[i].op)) bf_build_sums(b, &l->g->nodes[i]);
-        else emit_in_epilogue(l, b, node, &l->g->nodes[i], at);
+        else emit_in_epilogue(l, b, node, &l->g->nodes[i]);
     }
-    return !b->failed;
+    return bf_build_end(b);
 }
 
 static bool has_epilogue_nodes(const lowering *l, int node)
@@ -179,7 +206,7 @@ static bool clear_unwritten(lowering *l, int node, int value)
     task->out = task->epilogue.over = value;
     bf_builder b = new_builder(l, &task->epilogue);
     add_store(l, &b, BF_STEP_ZERO, value, bf_build_nothing, -1);
-    return !b.failed;
+    return bf_build_end(&b);
 }
 
 static bool lower_sweep(lowering *l, int i)
@@ -192,21 +219,21 @@ static bool lower_sweep(lowering *l, int i)
     task->epilogue.over = v;
     if (is_reduction(node->op)) {
         bf_build_sums(&b, node);
-        return !b.failed;
+        return bf_build_end(&b);
     }
     task->out = v;
     bool any;
     bool *blocks = claim(l, v, &any);
     if (!blocks) return false;
-    const bf_operand dst = any ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : (bf_operand){BF_VALUE, v, 0};
+    const bf_operand stored = {BF_VALUE, v, 0}, dst = any ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : stored;
     bf_build_node(&b, node, dst);
     if (any) {
-        bf_step store = bf_build_new(BF_STEP_STORE, (bf_operand){BF_VALUE, v, 0});
+        bf_step store = bf_build_new(BF_STEP_STORE, stored);
         store.a = dst;
         store.add_block = blocks;
         bf_build_step(&b, store);
     } else bf_free(blocks);
-    return lower_epilogue(l, &b, i, v, dst);
+    return lower_epilogue(l, &b, i, v, stored); /* what was there before is in the sum now */
 }
 
 /* A copy of `channels` channels from one value to another, block by block. */
@@ -226,7 +253,7 @@ static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int
     if (whole && l->writer[from] >= 0 && l->plan->placement[l->writer[from]].role == BF_ROLE_PROLOGUE) step.a = bf_build_load(&b, from);
     task->out = to;
     bool any, *blocks = claim(l, to, &any);
-    if (!blocks) return false;
+    if (!blocks) return (void)bf_build_end(&b), false;
     /* Flags count from the blocks the program goes through; a concat writes a part of `to`, so the rest stays unclaimed. */
     if (whole && (target_block || channels != l->g->values[to].c)) {
         const int count = source->count;
@@ -236,7 +263,7 @@ static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int
     }
     step.add_block = blocks;
     bf_build_step(&b, step);
-    return !b.failed;
+    return bf_build_end(&b);
 }
 
 static bool lower_concat(lowering *l, int i)
@@ -320,12 +347,21 @@ static bool lower_stats(lowering *l, int i)
     return true;
 }
 
+/* The same for all that task node i loads for `node`, through values that it computes as it loads. */
+static bool clear_loaded(lowering *l, int i, const bf_node *node)
+{
+    for (int k = 0; k < node->in_count; k++) {
+        const int w = l->writer[node->in[k]];
+        const bool virtual = w >= 0 && l->plan->placement[w].role == BF_ROLE_PROLOGUE;
+        if (!(virtual ? clear_loaded(l, i, &l->g->nodes[w]) : clear_unwritten(l, i, node->in[k]))) return false;
+    }
+    return true;
+}
+
 static bool lower_node(lowering *l, int i)
 {
     const bf_node *node = &l->g->nodes[i];
-    for (int k = 0; k < node->in_count; k++)
-        if (l->writer[node->in[k]] < 0 || l->plan->placement[l->writer[node->in[k]]].role != BF_ROLE_PROLOGUE)
-            if (!clear_unwritten(l, i, node->in[k])) return false;
+    if (!clear_loaded(l, i, node)) return false;
     switch (node->op) {
     case BF_OP_INPUT:
     case BF_OP_OUTPUT_GRAD: return lower_plain(l, i, BF_TASK_IMPORT);

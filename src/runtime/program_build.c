@@ -16,10 +16,15 @@ void bf_build_step(bf_builder *b, bf_step step)
 
 void bf_build_known(bf_builder *b, int value, bf_operand at)
 {
-    if (b->known_count < BF_KNOWN_VALUES) {
-        b->known[b->known_count].value = bf_value_alias(&b->plan->graph, value);
-        b->known[b->known_count++].at = at;
-    } else b->failed = true;
+    if (bf_grow((void **)&b->known, &b->known_capacity, b->known_count, sizeof *b->known))
+        b->known[b->known_count++] = (struct bf_known){bf_value_alias(&b->plan->graph, value), at};
+    else b->failed = true;
+}
+
+bool bf_build_end(bf_builder *b)
+{
+    bf_free(b->known);
+    return !b->failed;
 }
 
 static const bf_operand *find_known(const bf_builder *b, int value)

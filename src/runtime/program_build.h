@@ -4,20 +4,20 @@
 
 #include "runtime/plan.h"
 
-enum { BF_KNOWN_VALUES = 16 }; /* of one program: its result, and what its epilogue makes of it */
-
 /* While one program is built: which values are at hand in temporaries or in the tile. */
 typedef struct bf_builder {
     const bnff_plan *plan;
     const int *writer;    /* per value: the node that writes it, or -1 */
     bf_program *program;
-    struct { int value; bf_operand at; } known[BF_KNOWN_VALUES];
-    int known_count;
+    struct bf_known { int value; bf_operand at; } *known;
+    int known_count, known_capacity;
     bool failed;          /* out of memory */
 } bf_builder;
 
 extern const bf_operand bf_build_nothing;
 bf_step bf_build_new(bf_step_kind kind, bf_operand dst);
+/* Give back what building took. @return true if nothing failed. */
+bool bf_build_end(bf_builder *b);
 /* Append a step, which from then on belongs to the program. */
 void bf_build_step(bf_builder *b, bf_step step);
 /* From here on `value` is at `at`. */
