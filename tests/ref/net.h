@@ -37,11 +37,13 @@ int net_gate(net *n, int x, int gate);
 int net_concat(net *n, const int *values, int count);
 int net_slice(net *n, int x, int first, int channels);
 int net_linear(net *n, int x, int out_features, bool bias);
-void net_output(net *n, int x);
+int net_dropout(net *n, int x, float p);
+void net_output(net *n, int x); /* a value may be several outputs */
 
 /* The operator that made x: its batch normalization uses running statistics in training too; its parameters get no gradient. */
 void net_freeze_stats(net *n, int x);
 void net_freeze_params(net *n, int x);
+void net_freeze_one(net *n, int x, bool bias); /* only its bias, or only its weight */
 
 typedef struct net_setup {
     int batch, height, width;

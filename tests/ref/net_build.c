@@ -15,9 +15,9 @@ void net_free(net **n)
     for (int i = 0; i < (*n)->ops; i++) {
         ref_free(&(*n)->op[i].y);
         ref_free(&(*n)->op[i].dy);
-        ref_free(&(*n)->op[i].given);
         ref_bn_free(&(*n)->op[i].stats);
     }
+    for (int i = 0; i < (*n)->outs; i++) ref_free(&(*n)->out[i].given);
     for (int i = 0; i < (*n)->params; i++) {
         ref_free(&(*n)->param[i].start);
         ref_free(&(*n)->param[i].value);
@@ -221,11 +221,21 @@ int net_linear(net *n, int x, int out_features, bool bias)
     return added(n, op, bnff_linear(n->graph, name_of(n), at(n, x), out_features, bias));
 }
 
+int net_dropout(net *n, int x, float p)
+{
+    net_op *op = new_op(n, OP_DROPOUT, n->op[x].channels, &x, 1);
+    op->p = p;
+    op->dropout = n->dropouts++;
+    return added(n, op, bnff_dropout(n->graph, at(n, x), p));
+}
+
 void net_output(net *n, int x)
 {
-    n->op[x].output = true;
+    assert_true(n->outs < NET_OPS);
+    n->out[n->outs++].op = x;
     bnff_output(n->graph, at(n, x));
 }
 
 void net_freeze_stats(net *n, int x) { n->op[x].frozen_stats = true; }
-void net_freeze_params(net *n, int x) { n->op[x].frozen_params = true; }
+void net_freeze_params(net *n, int x) { n->op[x].frozen_weight = n->op[x].frozen_bias = true; }
+void net_freeze_one(net *n, int x, bool bias) { *(bias ? &n->op[x].frozen_bias : &n->op[x].frozen_weight) = true; }

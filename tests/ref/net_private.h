@@ -4,9 +4,9 @@
 
 #include "net.h"
 
-typedef enum net_kind { OP_INPUT, OP_CONV, OP_BN, OP_ACT, OP_MAXPOOL, OP_AVGPOOL, OP_ADAPTIVE, OP_ADD, OP_GATE, OP_CONCAT, OP_SLICE, OP_LINEAR } net_kind;
+typedef enum net_kind { OP_INPUT, OP_CONV, OP_BN, OP_ACT, OP_MAXPOOL, OP_AVGPOOL, OP_ADAPTIVE, OP_ADD, OP_GATE, OP_CONCAT, OP_SLICE, OP_LINEAR, OP_DROPOUT } net_kind;
 
-enum { NET_OPS = 64, NET_INS = 8, NET_PARAMS = 160 };
+enum { NET_OPS = 128, NET_INS = 8, NET_PARAMS = 320 };
 
 /* A parameter or buffer, in state-dict order: the index is the graph's. */
 typedef struct net_param {
@@ -23,13 +23,20 @@ typedef struct net_op {
     bnff_conv_options conv;
     bnff_pool_options pool;
     bnff_activation act;
-    float slope, eps, momentum;
-    int size[2], first;              /* adaptive pooling, slice */
+    float slope, eps, momentum, p;
+    int size[2], first, dropout;     /* adaptive pooling, slice, number among the dropouts */
     int weight, bias, mean, var;     /* parameter indices or -1 */
-    bool frozen_stats, frozen_params, output;
-    ref_tensor y, dy, given; /* value, its gradient; for an output the gradient that comes from outside */
+    bool live;                       /* an output depends on it; running statistics of others stay */
+    bool frozen_stats, frozen_weight, frozen_bias;
+    ref_tensor y, dy; /* value, its gradient */
     ref_bn_stats stats;
 } net_op;
+
+/* An output: the value, and the gradient that comes from outside. */
+typedef struct net_out {
+    int op;
+    ref_tensor given;
+} net_out;
 
 struct net {
     bnff_graph *graph;
@@ -37,7 +44,11 @@ struct net {
     int ops;
     net_param param[NET_PARAMS];
     int params;
+    net_out out[NET_OPS];
+    int outs, dropouts;
 };
+
+enum { NET_SEED = 1, NET_STEP = 5 }; /* of dropout */
 
 /* Forward and backward from the values that inputs and parameters have. */
 void net_forward_reference(net *n, const net_setup *setup);

@@ -2,6 +2,8 @@
 #include "net_private.h"
 #include "support.h"
 
+#include "kernels/kernels.h"
+
 /* -- Shapes and data ----------------------------------------------------------------------------------------------- */
 
 static void output_size(const net *n, const net_op *op, const net_setup *setup, int size[2])
@@ -54,6 +56,19 @@ static void fill_params(net *n)
 
 /* -- Forward and backward ------------------------------------------------------------------------------------------- */
 
+/* y = x * mask: the zeros and 1 / (1 - p) that the library draws for this element of this dropout, from the plain kernel. */
+static void dropout(const net_op *op, const ref_tensor *x, double *v, double *e, const double *passed_v, const double *passed_e)
+{
+    const uint64_t key = bf_random_key(bf_random_key(NET_SEED, NET_STEP), (uint64_t)op->dropout);
+    const float ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+    for (size_t i = 0; i < ref_count(x); i++) {
+        float mask[16];
+        bf_kernels_find("plain")->dropout(mask, 16, ones, 16, 1, 16, key, i, x->c, (uint32_t)((double)op->p * 4294967296.0), 1 / (1 - op->p));
+        v[i] = mask[0] * passed_v[i];
+        e[i] = hypot(mask[0] * passed_e[i], 2 * REF_U * v[i]);
+    }
+}
+
 static ref_tensor *value(net *n, int param) { return param < 0 ? NULL : &n->param[param].value; }
 
 static void forward_op(net *n, net_op *op, bool evaluate)
@@ -66,7 +81,7 @@ static void forward_op(net *n, net_op *op, bool evaluate)
     case OP_BN:
         ref_bn_free(&op->stats);
         ref_bn(x, value(n, op->weight), value(n, op->bias), value(n, op->mean), value(n, op->var), op->eps, op->momentum,
-               !evaluate && !op->frozen_stats, &op->stats, &op->y);
+               !evaluate && !op->frozen_stats && op->live, &op->stats, &op->y);
         break;
     case OP_ACT:      ref_activate(x, op->act, op->slope, &op->y); break;
     case OP_MAXPOOL:  ref_maxpool(x, &op->pool, &op->y); break;
@@ -83,6 +98,11 @@ static void forward_op(net *n, net_op *op, bool evaluate)
         break;
     case OP_SLICE:    ref_channels(x, op->first, op->channels, 0, &op->y); break;
     case OP_LINEAR:   ref_linear(x, value(n, op->weight), value(n, op->bias), &op->y); break;
+    case OP_DROPOUT:
+        memcpy(op->y.v, x->v, ref_count(x) * sizeof *x->v);
+        memcpy(op->y.e, x->e, ref_count(x) * sizeof *x->e);
+        if (!evaluate && op->p > 0) dropout(op, x, op->y.v, op->y.e, x->v, x->e);
+        break;
     }
 }
 
@@ -116,6 +136,13 @@ static void backward_op(net *n, net_op *op)
         }
         break;
     case OP_SLICE:    ref_channels_backward(dy, op->first, op->channels, 0, &a->dy); break;
+    case OP_DROPOUT: {
+        ref_tensor masked = ref_new(dy->n, dy->h, dy->w, dy->c);
+        if (op->p > 0) dropout(op, dy, masked.v, masked.e, dy->v, dy->e);
+        ref_channels_backward(op->p > 0 ? &masked : dy, 0, op->channels, 0, &a->dy);
+        ref_free(&masked);
+        break;
+    }
     case OP_LINEAR:   ref_linear_backward(&a->y, value(n, op->weight), dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias)); break;
     }
 }
@@ -135,11 +162,9 @@ void net_forward_reference(net *n, const net_setup *setup)
 void net_backward_reference(net *n)
 {
     for (int i = 0; i < n->params; i++) clear(&n->param[i].gradient);
-    for (int i = 0; i < n->ops; i++) {
-        net_op *op = &n->op[i];
-        clear(&op->dy);
-        if (op->output) memcpy(op->dy.v, op->given.v, ref_count(&op->dy) * sizeof *op->dy.v);
-    }
+    for (int i = 0; i < n->ops; i++) clear(&n->op[i].dy);
+    for (int i = 0; i < n->outs; i++)
+        for (size_t k = 0; k < ref_count(&n->out[i].given); k++) ref_accumulate(&n->op[n->out[i].op].dy, k, n->out[i].given.v[k], 0);
     for (int i = n->ops - 1; i >= 0; i--) backward_op(n, &n->op[i]);
 }
 
@@ -147,16 +172,24 @@ static void mark_wanted(net *n)
 {
     for (int i = 0; i < n->params; i++) n->param[i].wanted = n->param[i].kind != BNFF_PARAM_RUNNING_MEAN && n->param[i].kind != BNFF_PARAM_RUNNING_VAR;
     for (int i = 0; i < n->ops; i++) {
-        if (!n->op[i].frozen_params) continue;
-        if (n->op[i].weight >= 0) n->param[n->op[i].weight].wanted = false;
-        if (n->op[i].bias >= 0) n->param[n->op[i].bias].wanted = false;
+        if (n->op[i].weight >= 0 && n->op[i].frozen_weight) n->param[n->op[i].weight].wanted = false;
+        if (n->op[i].bias >= 0 && n->op[i].frozen_bias) n->param[n->op[i].bias].wanted = false;
     }
+}
+
+static void mark_live(net *n)
+{
+    for (int i = 0; i < n->ops; i++) n->op[i].live = false;
+    for (int i = 0; i < n->outs; i++) n->op[n->out[i].op].live = true;
+    for (int i = n->ops; i-- > 0;)
+        for (int k = 0; n->op[i].live && k < n->op[i].ins; k++) n->op[n->op[i].in[k]].live = true;
 }
 
 void net_reference(net *n, const net_setup *setup)
 {
     fill_params(n);
     mark_wanted(n);
+    mark_live(n);
     for (int i = 0; i < n->ops; i++) {
         net_op *op = &n->op[i];
         int size[2];
@@ -166,10 +199,12 @@ void net_reference(net *n, const net_setup *setup)
         op->y = ref_new(setup->batch, size[0], size[1], op->channels);
         op->dy = ref_new(setup->batch, size[0], size[1], op->channels);
         if (op->kind == OP_INPUT) fill(&op->y, setup->mean, 1);
-        ref_free(&op->given);
-        if (!op->output) continue;
-        op->given = ref_new(setup->batch, size[0], size[1], op->channels);
-        fill(&op->given, 0, 1);
+    }
+    for (int i = 0; i < n->outs; i++) {
+        const ref_tensor *y = &n->op[n->out[i].op].y;
+        ref_free(&n->out[i].given);
+        n->out[i].given = ref_new(y->n, y->h, y->w, y->c);
+        fill(&n->out[i].given, 0, 1);
     }
     net_forward_reference(n, setup);
     if (!setup->evaluate) net_backward_reference(n);
@@ -182,8 +217,8 @@ static double objective(net *n, const net_setup *setup)
 {
     net_forward_reference(n, setup);
     double sum = 0;
-    for (int i = 0; i < n->ops; i++)
-        for (size_t k = 0; n->op[i].output && k < ref_count(&n->op[i].y); k++) sum += n->op[i].y.v[k] * n->op[i].given.v[k];
+    for (int i = 0; i < n->outs; i++)
+        for (size_t k = 0; k < ref_count(&n->out[i].given); k++) sum += n->op[n->out[i].op].y.v[k] * n->out[i].given.v[k];
     return sum;
 }
 

@@ -37,7 +37,8 @@ void ref_maxpool(const ref_tensor *x, const bnff_pool_options *o, ref_tensor *y)
                 for (int c = 0; c < y->c; c++) {
                     const size_t yi = ref_at(y, n, oh, ow, c);
                     size_t at;
-                    y->v[yi] = x->v[argmax(x, o, n, oh, ow, c)];
+                    const size_t best = argmax(x, o, n, oh, ow, c);
+                    y->v[yi] = best == SIZE_MAX ? -INFINITY : x->v[best]; /* dilated taps can all miss a small image */
                     for (int kh = 0; kh < o->kernel[0]; kh++)
                         for (int kw = 0; kw < o->kernel[1]; kw++)
                             if (tap(x, o, n, oh, ow, kh, kw, c, &at)) y->e[yi] = fmax(y->e[yi], x->e[at]);
@@ -52,6 +53,7 @@ void ref_maxpool_backward(const ref_tensor *x, const bnff_pool_options *o, const
                 for (int c = 0; c < dy->c; c++) {
                     const size_t gi = ref_at(dy, n, oh, ow, c), best = argmax(x, o, n, oh, ow, c);
                     size_t at;
+                    if (best == SIZE_MAX) continue;
                     bool sure = true; /* no other element could be the maximum of a float32 program */
                     for (int kh = 0; kh < o->kernel[0]; kh++)
                         for (int kw = 0; kw < o->kernel[1]; kw++) {

@@ -156,11 +156,105 @@ static int loose_ends(net *n)
     return net_bn(n, net_relu(n, y), NULL);
 }
 
+/* -- What random networks found (test_random.c), made small ------------------------------------------------------------ */
+
+/* The gradient of a BN has contributions from outputs before the mask's, on whose tiles its sums are taken. */
+static int output_under_mask(net *n)
+{
+    const int y = net_bn(n, net_conv(n, net_input(n, 2), CONV(.out_channels = 3)), NULL);
+    net_output(n, y);
+    net_output(n, y);
+    return net_conv(n, net_relu(n, y), CONV(.out_channels = 2, .kernel = {3}, .padding = {1}));
+}
+
+/* Channels that a slice leaves have no gradient, also where the mask below is computed as the gradient is loaded. */
+static int slice_of_activation(net *n)
+{
+    const int x = net_act(n, net_conv(n, net_input(n, 4), CONV(.out_channels = 7)), BNFF_HARDSIGMOID, 0), y = net_slice(n, x, 6, 1);
+    return net_add(n, y, y);
+}
+
+/* Of two parts of a concat, a slice reads only one. */
+static int part_unread(net *n)
+{
+    const int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 7)), y = net_act(n, x, BNFF_SILU, 0);
+    const int z = net_concat(n, (const int[]){net_add(n, y, x), y, x}, 3);
+    return net_conv(n, net_slice(n, z, 9, 3), CONV(.out_channels = 5));
+}
+
+/* Whole images are a tile, and the last rows of an image are out of the filter's reach. */
+static int rows_out_of_reach(net *n)
+{
+    const int x = net_dropout(n, net_input(n, 3), 0.4f);
+    net_output(n, x);
+    const int y = net_conv(n, x, CONV(.out_channels = 5, .kernel = {1, 3}, .stride = {4, 1}, .padding = {0, 1}, .dilation = {3, 1}));
+    return net_relu(n, net_bn(n, y, NULL));
+}
+
+/* More operators one after the other than any prologue should compute. */
+static int long_chain(net *n)
+{
+    int x = net_conv(n, net_input(n, 3), CONV(.out_channels = 5));
+    for (int i = 0; i < 25; i++) x = i % 3 ? net_act(n, x, i % 3 == 1 ? BNFF_SILU : BNFF_LEAKY_RELU, 0.5f) : net_bn(n, x, NULL);
+    return net_conv(n, x, CONV(.out_channels = 5));
+}
+
+/* A concat that has the channels of one feature map twice, through a slice: two places for one gradient. */
+static int seen_twice(net *n)
+{
+    const int x = net_relu(n, net_bn(n, net_conv(n, net_input(n, 3), CONV(.out_channels = 11)), NULL));
+    const int y = net_concat(n, (const int[]){net_slice(n, x, 6, 3), x}, 2);
+    return net_conv(n, y, CONV(.out_channels = 14, .kernel = {3}, .padding = {1}, .groups = 14));
+}
+
+/* Filters of one tap, on one pixel: in the padding, not on the image. */
+static int single_pixels(net *n)
+{
+    const int x = net_global(n, net_input(n, 3)), y = net_conv(n, x, CONV(.out_channels = 4, .stride = {4}, .padding = {1}));
+    net_output(n, net_conv(n, x, CONV(.out_channels = 2, .padding = {1}, .stride = {2})));
+    return net_concat(n, (const int[]){net_relu(n, x), y}, 2);
+}
+
+/* A slice adds to the gradient that a dropout began. */
+static int dropout_and_slice(net *n)
+{
+    const int x = net_bn(n, net_conv(n, net_input(n, 3), CONV(.out_channels = 7)), NULL), y = net_slice(n, x, 1, 1);
+    net_output(n, net_dropout(n, x, 0.5f));
+    return net_add(n, y, y);
+}
+
+/* Two masks on the tiles of a pooling's backward, whose result is read once more after them. */
+static int masks_on_a_tile(net *n)
+{
+    const int x = net_input(n, 2), a = net_act(n, x, BNFF_HARDSIGMOID, 0), b = net_act(n, a, BNFF_SILU, 0);
+    const int y = net_add(n, b, net_add(n, net_bn(n, x, NULL), x));
+    const int gate = net_act(n, net_conv(n, net_global(n, y), CONV(.out_channels = 2)), BNFF_SIGMOID, 0);
+    return net_concat(n, (const int[]){net_gate(n, y, gate), a}, 2);
+}
+
+/* A sum of two values that are also side by side in a concat. */
+static int sum_and_concat(net *n)
+{
+    const int x = net_input(n, 3), a = net_conv(n, x, CONV(.out_channels = 5)), b = net_conv(n, x, CONV(.out_channels = 5));
+    const int c = net_conv(n, net_concat(n, (const int[]){a, b}, 2), CONV(.out_channels = 5));
+    return net_add(n, c, net_conv(n, net_add(n, a, b), CONV(.out_channels = 5)));
+}
+
+/* An input, a BN and a convolution that no output depends on: zero gradients, and running statistics stay. */
+static int dead_branch(net *n)
+{
+    const int x = net_input(n, 3);
+    net_bn(n, net_conv(n, net_input(n, 2), CONV(.out_channels = 4)), NULL);
+    return net_conv(n, x, CONV(.out_channels = 3));
+}
+
 /* -- Tests: one of each kind for each network ------------------------------------------------------------------------ */
 
 #define NETWORKS(X)                                                                                                                     \
     X(plain_chain) X(outputs_inside) X(dense_block) X(residual_blocks) X(preactivation) X(stem) X(branches) X(several_norms) X(slices)  \
-    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(frozen_beginning) X(loose_ends)
+    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(frozen_beginning) X(loose_ends)    \
+    X(output_under_mask) X(slice_of_activation) X(part_unread) X(rows_out_of_reach) X(long_chain) X(seen_twice) X(single_pixels)            \
+    X(dropout_and_slice) X(masks_on_a_tile) X(sum_and_concat) X(dead_branch)
 
 static net *new_network(int (*build)(net *n))
 {
@@ -227,5 +321,6 @@ NETWORKS(FUNCTIONS)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {NETWORKS(ENTRIES)};
+    setenv("BNFF_VERIFY", "1", 1);
     return run_all(tests);
 }
