@@ -82,7 +82,7 @@ bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
     case BF_OP_GATE: {
         const bf_value *gate = &g->values[node->in[1]];
         y->h = x->h, y->w = x->w, y->c = x->c;
-        return !may_equal(gate->h, 1) || !may_equal(gate->w, 1) || gate->c != x->c ? mismatch(node, x, gate, error) : BNFF_OK;
+        return gate->h != 1 || gate->w != 1 || gate->c != x->c ? mismatch(node, x, gate, error) : BNFF_OK;
     }
     case BF_OP_ADD:
         y->h = x->h, y->w = x->w, y->c = x->c;
