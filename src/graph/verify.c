@@ -69,8 +69,11 @@ static void mark_zero(const bf_graph *g, bool *zero)
     for (int v = 0; v < g->value_count; v++)
         if (g->values[v].grad >= 0 && !g->values[g->values[v].grad].parts) zero[g->values[v].grad] = true;
     for (int i = 0; i < g->node_count; i++)
-        for (int k = 0; k < g->nodes[i].out_count; k++)
-            if (g->nodes[i].out[k] >= 0 && g->nodes[i].out[k] < g->value_count) mark_written(g, g->nodes[i].out[k], zero, false);
+        for (int k = 0; k < g->nodes[i].out_count; k++) {
+            const int v = g->nodes[i].out[k];
+            const bool joined = v >= 0 && v < g->value_count && bf_value_alias(g, v) != v; /* goes on in the storage that it read */
+            if (v >= 0 && v < g->value_count && !joined) mark_written(g, v, zero, false);
+        }
 }
 
 bnff_status bf_graph_verify(const bf_graph *g, bnff_error *error)
