@@ -37,6 +37,19 @@ static bool needed_outside(const lowering *l, int v, int anchor)
     return false;
 }
 
+/* The flag of block b of a layout, in the flags of the storage it lies in: offsets rise with the blocks. */
+static bool *written_flag(const lowering *l, const bf_layout *layout, int b)
+{
+    const bf_layout *owner = &l->plan->layouts[layout->blocks[b].owner];
+    int low = 0, high = owner->count - 1;
+    while (low < high) {
+        const int middle = (low + high + 1) / 2;
+        if (owner->blocks[middle].offset <= layout->blocks[b].offset) low = middle;
+        else high = middle - 1;
+    }
+    return &l->written[layout->blocks[b].owner][low];
+}
+
 /* Which blocks of `value` are written already; then all of them are. */
 static bool *claim(lowering *l, int value, bool *any)
 {
@@ -44,12 +57,9 @@ static bool *claim(lowering *l, int value, bool *any)
     bool *add = bf_calloc((size_t)layout->count, sizeof *add);
     *any = false;
     for (int b = 0; add && b < layout->count; b++) {
-        const bf_layout *owner = &l->plan->layouts[layout->blocks[b].owner];
-        for (int o = 0; o < owner->count; o++) {
-            if (owner->blocks[o].offset != layout->blocks[b].offset) continue;
-            *any |= add[b] = l->written[layout->blocks[b].owner][o];
-            l->written[layout->blocks[b].owner][o] = true;
-        }
+        bool *flag = written_flag(l, layout, b);
+        *any |= add[b] = *flag;
+        *flag = true;
     }
     return add;
 }
@@ -195,11 +205,7 @@ static bool clear_unwritten(lowering *l, int node, int value)
     if (l->g->values[value].kind != BF_TENSOR) return true;
     bool all = true;
     const bf_layout *layout = &l->plan->layouts[value];
-    for (int b = 0; b < layout->count; b++) {
-        const bf_layout *owner = &l->plan->layouts[layout->blocks[b].owner];
-        for (int o = 0; o < owner->count; o++)
-            if (owner->blocks[o].offset == layout->blocks[b].offset) all &= l->written[layout->blocks[b].owner][o];
-    }
+    for (int b = 0; b < layout->count; b++) all &= *written_flag(l, layout, b);
     if (all) return true;
     bf_task *task = new_task(l, BF_TASK_SWEEP, node);
     if (!task) return false;
