@@ -54,6 +54,7 @@ BNFF_API const char *bnff_default_level(void);
  */
 BNFF_API bnff_status bnff_plan_create(bnff_context *context, const bnff_graph *graph, const bnff_plan_options *options,
                                       bnff_plan **plan, bnff_error *error);
+/** Runs of it that are still out can only be released after that. */
 BNFF_API void bnff_plan_destroy(bnff_plan **plan);
 
 typedef struct bnff_plan_info {
