@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The peer: whole training steps of torchvision models in PyTorch on the CPU, in the same JSON form as `bnff bench step --json`.
+"""The peer: whole training steps of densenet121 and resnet50 (models.py) in PyTorch on the CPU, in the same JSON form as `bnff bench step --json`.
 
     bench/peers/torch_step.py -m densenet121 -b 32 [--size 224] [-t T] [-r R] [--compile]
 
@@ -18,7 +18,7 @@ import sys
 import time
 import venv
 
-TORCH, TORCHVISION = "2.13.*", "0.28.*"
+TORCH = "2.13.*"
 
 
 def enter_environment(folder):
@@ -26,11 +26,11 @@ def enter_environment(folder):
     python = os.path.join(folder, "bin", "python")
     if not os.path.exists(python):
         venv.create(folder, with_pip=True)
-    ready = subprocess.run([python, "-c", "import torch, torchvision"], capture_output=True).returncode == 0
+    ready = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
     if not ready:
         index = os.environ.get("BNFF_TORCH_INDEX")  # such as PyTorch's index of CPU builds
         extra = ["--extra-index-url", index] if index else []
-        subprocess.check_call([python, "-m", "pip", "install", "--quiet", f"torch=={TORCH}", f"torchvision=={TORCHVISION}", *extra], stdout=sys.stderr)
+        subprocess.check_call([python, "-m", "pip", "install", "--quiet", f"torch=={TORCH}", "numpy", *extra], stdout=sys.stderr)
     os.execv(python, [python, *sys.argv])
 
 
@@ -73,16 +73,17 @@ def main():
     parser.add_argument("--venv", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".venv-torch"))
     args = parser.parse_args()
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read when torch is loaded
-    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("torchvision") is None:
+    if importlib.util.find_spec("torch") is None:
         enter_environment(os.path.abspath(args.venv))
 
     import torch
-    import torchvision
+
+    import models
 
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(1)
-    model = torchvision.models.get_model(args.model, weights=None).to(memory_format=torch.channels_last).train()
+    model = models.make(args.model).to(memory_format=torch.channels_last).train()
     images = torch.randn(args.batch_size, 3, args.size, args.size).to(memory_format=torch.channels_last)
     labels = torch.randint(0, 1000, (args.batch_size,))
     if args.compile:
@@ -90,7 +91,7 @@ def main():
     step, forward, backward, update = time_steps(model, images, labels, args.rounds)
     median = statistics.median(step)
     print(json.dumps({
-        "machine": {"cpu": cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__, "torchvision": torchvision.__version__,
+        "machine": {"cpu": cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
                     "capability": torch.backends.cpu.get_cpu_capability(), "thp": os.environ["THP_MEM_ALLOC_ENABLE"]},
         "runs": [{"model": args.model, "batch": args.batch_size, "size": args.size, "level": "torch.compile" if args.compile else "torch eager",
                   "algorithm": "oneDNN", "dtype": "f32", "step_s_median": median, "step_s_min": min(step), "images_per_s": args.batch_size / median,
