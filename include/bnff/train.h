@@ -84,7 +84,7 @@ BNFF_API bnff_status bnff_trainer_resume(bnff_context *context, const char *run_
 BNFF_API void bnff_trainer_destroy(bnff_trainer **trainer);
 /**
  * Train to the end. on_event may be NULL. *stop (may be NULL) is polled between steps: nonzero ends after the step, saves a
- * checkpoint and returns BNFF_E_INTERRUPTED. *save likewise saves and goes on; it is reset to 0.
+ * checkpoint and returns BNFF_E_INTERRUPTED, with the command line that goes on as its hint. *save likewise saves and goes on; it is reset to 0.
  * @return BNFF_OK; BNFF_E_DIVERGED: step and first bad layer in the message; BNFF_E_IO: the earlier checkpoints stay.
  */
 BNFF_API bnff_status bnff_trainer_run(bnff_trainer *trainer, void (*on_event)(void *user, const bnff_event *event), void *user,

@@ -68,6 +68,21 @@ void bf_text_json(bf_text *text, const char *string)
     bf_text_append(text, "\"", 1);
 }
 
+void bf_text_shell(bf_text *text, const char *word)
+{
+    const char *harmless = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.,:/@%=";
+    if (*word && word[strspn(word, harmless)] == '\0') {
+        bf_text_add(text, "%s", word);
+        return;
+    }
+    bf_text_append(text, "'", 1);
+    for (const char *s = word; *s; s++) {
+        if (*s == '\'') bf_text_append(text, "'\\''", 4);
+        else bf_text_append(text, s, 1);
+    }
+    bf_text_append(text, "'", 1);
+}
+
 char *bf_text_take(bf_text *text)
 {
     if (!text->failed) bf_text_append(text, "", 0);

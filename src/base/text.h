@@ -16,6 +16,8 @@ void bf_text_add(bf_text *text, const char *format, ...) BNFF_PRINTF(2, 3);
 void bf_text_append(bf_text *text, const void *bytes, size_t length);
 /* Add `string` as a JSON string literal with its quotes; invalid UTF-8 bytes become U+FFFD. */
 void bf_text_json(bf_text *text, const char *string);
+/* Add `word` so that a POSIX shell reads it back as one word: as it is if all its characters are harmless, else in single quotes. */
+void bf_text_shell(bf_text *text, const char *word);
 /* Hand the string over (the caller frees it with bf_free); NULL after a failure. The text is empty again. */
 char *bf_text_take(bf_text *text);
 void bf_text_free(bf_text *text);

@@ -128,7 +128,7 @@ static int train(bnff_trainer *trainer, const train_arguments *args)
     const char *run_dir = bnff_trainer_run_dir(trainer);
     progress_clear(&shown);
     if (status == BNFF_E_INTERRUPTED) {
-        fprintf(stderr, "bnff: %s\nto go on: bnff train --resume %s\n", error.message, run_dir);
+        fprintf(stderr, "bnff: %s\nto go on: %s\n", error.message, error.hint);
         if (args->json) print_json(&shown, run_dir, "interrupted");
         return 128 + (stop_signal ? stop_signal : SIGINT);
     }

@@ -92,8 +92,18 @@ static double training_speed(const bnff_trainer *t)
 
 static void add_next_steps(bf_text *text, const bnff_trainer *t, const char *prefix)
 {
-    bf_text_add(text, "%sbnff val %s/weights/best.safetensors %s\n", prefix, t->folder, t->config.options.data);
-    bf_text_add(text, "%sbnff predict %s/weights/best.safetensors IMAGE...\n", prefix, t->folder);
+    bf_text weights = {0};
+    bf_text_add(&weights, "%s/weights/best.safetensors", t->folder);
+    char *path = bf_text_take(&weights);
+    bf_text_add(text, "%sbnff val ", prefix);
+    bf_text_shell(text, path ? path : "");
+    bf_text_add(text, " ");
+    bf_text_shell(text, t->config.options.data);
+    bf_text_add(text, "\n%sbnff predict ", prefix);
+    bf_text_shell(text, path ? path : "");
+    bf_text_add(text, " IMAGE...\n");
+    if (!path) text->failed = true;
+    bf_free(path);
 }
 
 static void add_duration(bf_text *text, double seconds)
@@ -115,8 +125,11 @@ char *bf_end_text(const bnff_trainer *t)
     bf_text_add(&text, ", %.4g images/s in training, peak memory %s\n", training_speed(t), bf_bytes_text(bf_memory_peak(), peak));
     bf_text_add(&text, "weights  %s/weights/best.safetensors\n", t->folder);
     if (t->config.options.report) bf_text_add(&text, "report   %s/report.html\n", t->folder);
-    if (bf_trainer_last_step(t) < t->config.options.epochs * t->steps && t->progress.epoch < t->config.options.epochs)
-        bf_text_add(&text, "stopped at --max-steps %" PRId64 "; to go on: bnff train --resume %s --max-steps N\n", t->config.options.max_steps, t->folder);
+    if (bf_trainer_last_step(t) < t->config.options.epochs * t->steps && t->progress.epoch < t->config.options.epochs) {
+        bf_text_add(&text, "stopped at --max-steps %" PRId64 "; to go on: bnff train --resume ", t->config.options.max_steps);
+        bf_text_shell(&text, t->folder);
+        bf_text_add(&text, " --max-steps N\n");
+    }
     add_next_steps(&text, t, "next     ");
     if (text.length && !text.failed) text.data[--text.length] = '\0';
     return bf_text_take(&text);

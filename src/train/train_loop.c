@@ -66,8 +66,13 @@ static bnff_status obey(bnff_trainer *t, struct loop *loop, bnff_error *error)
     if (asked) *loop->save = 0;
     if ((stopping || asked || due) && t->saved_step != bf_trainer_total_step(t)) BF_TRY(save(t, error));
     if (!stopping) return BNFF_OK;
-    return bf_fail(error, BNFF_E_INTERRUPTED, "stopped at epoch %" PRId64 ", step %" PRId64 " of %" PRId64 "; saved in %s", t->progress.epoch + 1,
-                   bf_trainer_total_step(t), bf_trainer_last_step(t), t->folder);
+    bf_fail(error, BNFF_E_INTERRUPTED, "stopped at epoch %" PRId64 ", step %" PRId64 " of %" PRId64 "; saved in %s", t->progress.epoch + 1,
+            bf_trainer_total_step(t), bf_trainer_last_step(t), t->folder);
+    bf_text folder = {0};
+    bf_text_shell(&folder, t->folder);
+    bf_hint(error, BNFF_E_INTERRUPTED, "bnff train --resume %s", folder.failed ? t->folder : folder.data);
+    bf_text_free(&folder);
+    return BNFF_E_INTERRUPTED;
 }
 
 /* -- Validation ------------------------------------------------------------------------------------------------------- */

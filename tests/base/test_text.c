@@ -150,11 +150,28 @@ static void nearest_name(void **state)
     check_guards();
 }
 
+static void shell_words_are_quoted(void **state)
+{
+    (void)state;
+    static const struct { const char *word, *want; } cases[] = {
+        {"runs/train", "runs/train"}, {"cifar10:/data", "cifar10:/data"}, {"my photos", "'my photos'"}, {"", "''"},
+        {"it's", "'it'\\''s'"}, {"$HOME;`x`", "'$HOME;`x`'"}, {"~a", "'~a'"}, {"T\u00fclpen", "'T\u00fclpen'"},
+    };
+    FOR_EACH(c, cases) {
+        test_case("shell word %s", c.word);
+        bf_text text = {0};
+        bf_text_shell(&text, c.word);
+        char *quoted = bf_text_take(&text);
+        assert_string_equal(quoted, c.want);
+        bf_free(quoted);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(text_grows), test(json_strings_parse_back), test(json_survives_random_bytes), test(errors_carry_message_and_hint),
-        test(long_messages_are_cut), test(every_status_has_words), test(nearest_name),
+        test(long_messages_are_cut), test(every_status_has_words), test(nearest_name), test(shell_words_are_quoted),
     };
     return run_all(tests);
 }

@@ -41,6 +41,9 @@ for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
     bnff(f"{number.name}: resume", f"train --resume runs/{name} -q", out=ANY)
     bnff.check(f"{number.name}: resumed as if it had not stopped", weights(name) == weights("whole"))
 
+got, seen, rest = run_until("'my run'", 4, signal.SIGINT)
+bnff.check("how to go on, as a shell reads it", "bnff train --resume 'runs/my run'" in rest, rest)
+
 got, seen, rest = run_until("usr1", 3, signal.SIGUSR1)
 bnff.check("SIGUSR1 saves and goes on", got == 0 and weights("usr1") == weights("whole"), f"{got}: {seen} {rest}")
 
