@@ -71,7 +71,7 @@ static int list(bnff_context *context, const char *glob, const struct arguments 
         if (!found++ && !models) printf("%-18s %5s %12s %8s %10s\n", "model", "size", "parameters", "MACs", "memory");
         if (info.pattern) {
             if (models) json_array_append_new(models, json_pack("{s:s, s:b}", "name", info.name, "family", true));
-            else printf("%-18s %5d   any depth and growth, such as densenet-bc-22-12\n", info.name, info.default_size);
+            else printf("%-18s %5d   any depth L and growth k\n", info.name, info.default_size);
             continue;
         }
         struct row row;
