@@ -63,6 +63,8 @@ typedef struct bnff_event {
     int64_t total_step;
     double loss, acc1, acc5;    /* STEP: running over the epoch; EPOCH: training; VALIDATE: validation; percent */
     double val_loss, val_acc1, val_acc5;
+    double best_acc1;           /* of weights/best.safetensors, from whichever process wrote it */
+    int best_epoch;             /* 0: none yet */
     double lr, images_per_s, wait_share; /* wait_share: part of the time spent waiting for data, 0..1 */
     double elapsed_s, eta_s;
     size_t rss_bytes;

@@ -94,6 +94,7 @@ void progress_event(void *user, const bnff_event *e)
 {
     progress *p = user;
     if (e->rss_bytes > p->rss_peak) p->rss_peak = e->rss_bytes;
+    p->best_acc1 = e->best_acc1, p->best_epoch = e->best_epoch;
     switch (e->kind) {
     case BNFF_EVENT_START:
         if (!p->quiet && e->text) fprintf(stderr, "%s\n", e->text);
@@ -109,7 +110,6 @@ void progress_event(void *user, const bnff_event *e)
         p->last = *e;
         p->epochs_done = e->epoch;
         p->acc1 = e->val_acc1, p->acc5 = e->val_acc5, p->val_loss = e->val_loss;
-        if (!p->best_epoch || e->val_acc1 > p->best_acc1) p->best_acc1 = e->val_acc1, p->best_epoch = e->epoch;
         on_epoch(p, e);
         break;
     case BNFF_EVENT_CHECKPOINT:

@@ -35,6 +35,8 @@ bnff_event bf_event(const bnff_trainer *t, bnff_event_kind kind)
     event.loss = bf_metrics_loss(&t->progress.running);
     event.acc1 = bf_metrics_acc1(&t->progress.running);
     event.acc5 = bf_metrics_acc5(&t->progress.running);
+    event.best_acc1 = t->progress.best_acc1;
+    event.best_epoch = (int)t->progress.best_epoch;
     event.elapsed_s = bf_trainer_elapsed(t);
     event.rss_bytes = bf_memory_resident();
     return event;

@@ -97,6 +97,9 @@ bnff("freezing by a bad expression", f"train two {SMALL} --epochs 1 --freeze '('
 bnff("a gray network", f"train photos {SMALL} --in-chans 1 --epochs 1 --name gray -q", out=ANY)
 bnff("predict with a gray network", "predict runs/gray/weights/best.safetensors photos/red/00.ppm gray.png", out="gray.png,")
 
+again = bnff("a finished run taken up again", "train --resume runs/train --json", out=JSON, err=ANY)
+bnff.check("its best epoch is that of the processes before", again.get("best") == result.get("best"), (again, result))
+
 # -- A disk that fills up -----------------------------------------------------------------------------------------------------
 
 
