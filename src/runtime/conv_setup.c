@@ -186,12 +186,12 @@ static void set_tiles(bf_grid *g, int rows, int images)
 {
     g->rows = rows;
     g->images = images;
-    g->tiles_per_image = (g->height + rows - 1) / rows;
-    g->tiles = images > 1 ? (g->image_count + images - 1) / images : g->image_count * g->tiles_per_image;
+    g->tiles_per_image = (g->height - 1) / rows + 1;
+    g->tiles = images > 1 ? (g->image_count - 1) / images + 1 : g->image_count * g->tiles_per_image;
 }
 
 /* Largest share of the work over its mean when `total` equal items go to `parts`. */
-static double imbalance(int total, int parts) { return (double)((total + parts - 1) / parts) * parts / total; }
+static double imbalance(int total, int parts) { return (double)((total - 1) / parts + 1) * parts / total; }
 
 /* What a tile costs, relative to its products alone (16 floats multiplied and added a cycle, 16 bytes a cycle from L3). */
 typedef struct tile_cost {
