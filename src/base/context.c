@@ -27,6 +27,11 @@ bnff_status bnff_context_create(const bnff_context_options *options, bnff_contex
     if (options->size != sizeof *options) return bf_fail(error, BNFF_E_ARG, "bnff_context_options.size is %zu, not %zu", options->size, sizeof *options);
     if (options->threads < 0 || options->threads > 4096) return bf_fail(error, BNFF_E_ARG, "%d threads; 0 to 4096 are possible", options->threads);
 
+    const char *wrong = options->threads ? NULL : bf_env_threads_wrong();
+    if (wrong) {
+        bf_fail(error, BNFF_E_ARG, "BNFF_THREADS=%.40s: not a number from 1 to 4096", wrong);
+        return bf_hint(error, BNFF_E_ARG, "unset it to use every CPU this process may");
+    }
     bnff_status status;
     const bf_kernels *kernels = choose_kernels(options->max_isa ? options->max_isa : bf_env_max_isa(), &status, error);
     if (!kernels) return status;

@@ -33,6 +33,12 @@ int bf_env_threads(void)
     return bf_env_threads_from(&variable);
 }
 
+const char *bf_env_threads_wrong(void)
+{
+    const char *value = get("BNFF_THREADS");
+    return value && !positive(value) ? value : NULL;
+}
+
 const char *bf_env_max_isa(void) { return get("BNFF_MAX_ISA"); }
 const char *bf_env_dump(void) { return get("BNFF_DUMP"); }
 bool bf_env_verify(void) { const char *v = get("BNFF_VERIFY"); return v && strcmp(v, "0"); }

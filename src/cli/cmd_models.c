@@ -97,10 +97,8 @@ static int run(const cli_command *self, int argc, char **argv)
     const int found = list(context, glob, &args, models, &error);
     bnff_context_destroy(&context);
     if (found <= 0) {
-        char hint[128];
         json_decref(models);
-        snprintf(hint, sizeof hint, "the nearest name is %s", bnff_model_nearest(glob));
-        return found < 0 ? cli_fail(&error) : cli_fail_text(hint, "no model matches '%s'", glob);
+        return found < 0 ? cli_fail(&error) : cli_fail_text("bnff models lists them all", "no model matches '%s'", glob);
     }
     if (args.json) return cli_json_print(json_pack("{s:i, s:o}", "batch", args.batch, "models", models));
     printf("\nMACs: multiply-adds of one image's forward. memory: planned, of a training step with %d images.\n", args.batch);

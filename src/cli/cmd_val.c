@@ -40,7 +40,7 @@ static int print(const bnff_classifier *classifier, const bnff_evaluation *e, co
     char seconds[32];
     printf("Acc@1 %.3f Acc@5 %.3f loss %.4f\n", e->acc1, e->acc5, e->loss);
     if (!args->quiet) fprintf(stderr, "%lld images in %s, %.0f img/s\n", (long long)e->images, cli_duration(seconds, e->seconds), speed);
-    if (e->bad) cli_warn("%lld damaged files were left out; 'bnff data check' names them", (long long)e->bad);
+    if (e->bad) cli_warn("%lld damaged %s left out; 'bnff data check' names %s", (long long)e->bad, e->bad == 1 ? "file was" : "files were", e->bad == 1 ? "it" : "them");
     return EXIT_DONE;
 }
 

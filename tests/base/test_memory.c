@@ -136,7 +136,7 @@ static void context_takes_the_environment(void **state)
     bnff_context *context;
     bnff_error error;
     static const struct { const char *ours, *omp, *isa; int threads; } cases[] = {
-        {"3", NULL, NULL, 3}, {NULL, "5,2", NULL, 5}, {"2", "7", "plain", 2}, {"zero", "4", NULL, 4}, {"-2", "", NULL, 0},
+        {"3", NULL, NULL, 3}, {NULL, "5,2", NULL, 5}, {"2", "7", "plain", 2}, {"", "4", NULL, 4}, {NULL, "-2", NULL, 0},
     };
     FOR_EACH(c, cases) {
         test_case("BNFF_THREADS=%s OMP_NUM_THREADS=%s", c.ours ? c.ours : "", c.omp ? c.omp : "");
@@ -146,6 +146,13 @@ static void context_takes_the_environment(void **state)
         check_ok(bnff_context_create(NULL, &context, &error), &error);
         assert_int_equal(bnff_context_threads(context), c.threads ? c.threads : bf_threads_available());
         if (c.isa) assert_string_equal(bnff_context_isa(context), c.isa);
+        bnff_context_destroy(&context);
+    }
+    static const char *const wrong[] = {"zero", "-2", "0", "4097", "2x"};
+    FOR_EACH(text, wrong) {
+        setenv("BNFF_THREADS", text, 1);
+        check_fails(bnff_context_create(NULL, &context, &error), BNFF_E_ARG, &error, text);
+        check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 2}, &context, &error), &error);
         bnff_context_destroy(&context);
     }
     unsetenv("BNFF_THREADS");
