@@ -28,6 +28,13 @@ typedef struct bf_act {
     float slope; /* of leaky relu */
 } bf_act;
 
+/* How a convolution multiplies: directly, or by Winograd's algorithms on tiles of 2x2, 2x4 or 4x4 results. */
+typedef enum bf_algorithm {
+    BF_DIRECT, BF_F2, BF_F2X4, BF_F4, BF_ALGORITHM_COUNT,
+    BF_AUTO = BF_ALGORITHM_COUNT, /* asked of a plan: per convolution, among those about as exact as BF_DIRECT */
+    BF_FAST                       /* among all of them */
+} bf_algorithm;
+
 /* Memory to fetch into L2 while a GEMM computes: `ranges` of bytes, consumed a cache line at a time. */
 typedef struct bf_prefetch {
     struct { const char *at, *end; } range[8];

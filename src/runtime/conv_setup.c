@@ -127,7 +127,7 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
     const bf_value *x = &plan->graph.values[task->x];
     bf_conv *c = &task->conv;
     *c = (bf_conv){.n = x->n, .h = x->h, .w = x->w, .c = x->c, .oc = a->oc, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
-                   .dh = a->dh, .dw = a->dw, .groups = a->groups, .taps = a->kh * a->kw};
+                   .dh = a->dh, .dw = a->dw, .groups = a->groups, .taps = a->kh * a->kw, .algorithm = BF_DIRECT, .why = "the one there is"};
     c->oh = a->linear ? 1 : bf_conv_out(c->h, c->kh, c->sh, c->ph, c->dh);
     c->ow = a->linear ? 1 : bf_conv_out(c->w, c->kw, c->sw, c->pw, c->dw);
     c->depthwise = task->kind == BF_TASK_DEPTHWISE || task->kind == BF_TASK_DEPTHWISE_BWD;

@@ -100,6 +100,8 @@ typedef struct bf_columns {
 /* A convolution as its loops see it. */
 typedef struct bf_conv {
     int n, h, w, oh, ow, c, oc, kh, kw, sh, sw, ph, pw, dh, dw, groups;
+    bf_algorithm algorithm;
+    const char *why;       /* this algorithm, in words */
     bool line;             /* a 1x1 or whole-image kernel: one line of `ow` output pixels, output j reads pixels j*xstep + tap */
     bool depthwise;
     bool dense;            /* x is the dense image input: taps of a filter row are contiguous */
@@ -162,6 +164,7 @@ struct bnff_plan {
     bf_task *tasks;
     int task_count, task_capacity, forward_tasks;
     int cells;
+    bf_algorithm algorithm; /* asked for */
     int batch, height, width;
     size_t values_bytes, scratch_at, scratch_bytes, arena_bytes; /* scratch_bytes: of one cell */
     bool *param_covered;   /* per parameter: some task writes its gradient */
