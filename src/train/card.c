@@ -229,11 +229,11 @@ static bnff_status names_differ(const bf_card *card, const char *weights_name, c
     }
     for (int i = 0; i < classes; i++)
         if (map[i] < 0) list_name(&foreign, &foreigns, bnff_dataset_class_name(dataset, i));
-    bf_fail(error, BNFF_E_ARG, "%s: its classes differ from those of %s: %d missing (%s), %d unknown (%s)", data_name, weights_name, absents,
+    bf_fail(error, BNFF_E_SHAPE, "%s: its classes differ from those of %s: %d missing (%s), %d unknown (%s)", data_name, weights_name, absents,
             absents && absent.data ? absent.data : "none", foreigns, foreigns && foreign.data ? foreign.data : "none");
     bf_text_free(&absent);
     bf_text_free(&foreign);
-    return bf_hint(error, BNFF_E_ARG, "both must have the same class folders, by name");
+    return bf_hint(error, BNFF_E_SHAPE, "both must have the same class folders, by name");
 }
 
 bnff_status bf_card_match(const bf_card *card, const char *weights_name, const bnff_dataset *dataset, const char *data_name, int *map, bnff_error *error)
@@ -241,7 +241,7 @@ bnff_status bf_card_match(const bf_card *card, const char *weights_name, const b
     const int classes = bnff_dataset_classes(dataset);
     if (!card->class_names) {
         if (classes != card->classes)
-            return bf_fail(error, BNFF_E_ARG, "%s: %d classes, but %s has %d", data_name, classes, weights_name, card->classes);
+            return bf_fail(error, BNFF_E_SHAPE, "%s: %d classes, but %s has %d", data_name, classes, weights_name, card->classes);
         for (int i = 0; i < classes; i++) map[i] = i;
         return BNFF_OK;
     }

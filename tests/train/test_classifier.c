@@ -85,7 +85,7 @@ static void foreign_files_and_data_are_refused(void **state)
     bnff_context *context = tiny_context();
     bnff_classifier *classifier = open_classifier(context, best), *other = NULL;
     bnff_evaluation e;
-    check_fails(bnff_classifier_evaluate(classifier, "synthetic:80x16x5", &e, &error), BNFF_E_ARG, &error, "class4");
+    check_fails(bnff_classifier_evaluate(classifier, "synthetic:80x16x5", &e, &error), BNFF_E_SHAPE, &error, "class4");
     bnff_weights *bare = NULL;
     const float value = 1;
     const bnff_weights_entry entry = {.name = "classifier.weight", .dtype = BNFF_F32, .rank = 1, .shape = {1}, .elements = 1, .data = &value};
