@@ -34,7 +34,7 @@ typedef struct bnff_plan_options {
     int height, width;   /* of the images; all inputs share them */
     bnff_mode mode;
     const char *level;   /* "layerwise", "tuned", ...: see bnff_level_name; NULL: the default */
-    const char *algorithm; /* convolutions: "direct" (NULL) */
+    const char *algorithm; /* how convolutions multiply, "direct", "auto", ...: see bnff_algorithm_name; NULL: the default */
     int cells;           /* parts the work is cut into; equal cells give equal bits. 0: the context's threads */
     const bool *frozen_params; /* per parameter index: no gradient is computed. NULL: none is frozen */
     const bool *frozen_stats;  /* per parameter index of a BN's running_mean: it normalises with running statistics in
@@ -46,10 +46,15 @@ typedef struct bnff_plan_options {
 BNFF_API const char *bnff_level_name(int index);
 /** The level used where none is named. */
 BNFF_API const char *bnff_default_level(void);
+/** Names of convolution algorithms by index; NULL past the end. "direct" computes every convolution by its definition; "auto" takes per
+ *  convolution what is fastest of the algorithms whose error is about that of "direct"; "fast" takes less exact ones too. */
+BNFF_API const char *bnff_algorithm_name(int index);
+/** The algorithm used where none is named. */
+BNFF_API const char *bnff_default_algorithm(void);
 
 /**
  * Plan a graph. The graph is copied and may be destroyed; the context must outlive the plan.
- * @return BNFF_OK; BNFF_E_ARG: an option, or an unknown level (hint names the nearest); BNFF_E_SHAPE: the images are
+ * @return BNFF_OK; BNFF_E_ARG: an option, or an unknown level or algorithm (hint names the nearest); BNFF_E_SHAPE: the images are
  *         smaller than the network allows, or a training BN sees a single value per channel; BNFF_E_MEMORY.
  */
 BNFF_API bnff_status bnff_plan_create(bnff_context *context, const bnff_graph *graph, const bnff_plan_options *options,

@@ -103,6 +103,7 @@ typedef struct bnff_classifier_options {
     int batch;           /* 0: 32 */
     int crop_size, resize_size; /* 0: from metadata, else the model's */
     int workers;         /* loader threads, -1: default */
+    const char *algorithm; /* how convolutions multiply, see bnff_algorithm_name; NULL: the default */
 } bnff_classifier_options;
 BNFF_API bnff_status bnff_classifier_open(bnff_context *context, const char *weights, const bnff_classifier_options *options,
                                           bnff_classifier **classifier, bnff_error *error);

@@ -21,7 +21,7 @@ static const cli_option options[] = {
     {"batch-size,batch,b", CLI_INT, FIELD(batch), "N", "With --model: images (32).", 1, 65536},
     {"size,img-size", CLI_INT, FIELD(size), "N", "With --model: side of the images.", 1, 4096},
     {"list", CLI_FLAG, FIELD(list), NULL, "Print the lines and stop."},
-    {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm: direct."},
+    {"conv", CLI_STRING, FIELD(algorithm), "NAME", CLI_CONV_HELP},
     {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Repetitions, of which the median counts (7).", 1, 1000},
     {"no-check", CLI_FLAG, FIELD(no_check), NULL, "Do not compare with the float64 reference."},
     {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
@@ -192,9 +192,8 @@ static int bench_all(bnff_context *context, const bench_problems *list, const st
     }
     const double peak = bench_probes_median(&probes);
     bench_probes_end(&probes);
-    if (results && code == EXIT_DONE) code = cli_json_print(json_pack("{s:s, s:i, s:f, s:o}", "isa", bnff_context_isa(context), "threads",
-                                                                      bnff_context_threads(context),
-                                                                      "fma_peak_gflops", 1e-9 * peak, "results", results));
+    if (results && code == EXIT_DONE) code = cli_json_print(json_pack("{s:s, s:i, s:s, s:f, s:o}", "isa", bnff_context_isa(context), "threads",
+                                                                      bnff_context_threads(context), "algorithm", args->algorithm, "fma_peak_gflops", 1e-9 * peak, "results", results));
     else if (results) json_decref(results);
     else if (code == EXIT_DONE) printf("\n%s, %d threads, FMA peak %.0f GFLOP/s", bnff_context_isa(context), bnff_context_threads(context), 1e-9 * peak);
     if (!results && repeated) printf("; %d repeated shapes left out", repeated);
@@ -205,7 +204,7 @@ static int bench_all(bnff_context *context, const bench_problems *list, const st
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    struct arguments args = {.batch = 32, .rounds = 7};
+    struct arguments args = {.algorithm = bnff_default_algorithm(), .batch = 32, .rounds = 7};
     cli_positionals words;
     int code = cli_parse(self, argc, argv, &args, &words);
     if (code < 0) code = cli_expect(self, &words, 0, 0);

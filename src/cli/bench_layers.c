@@ -16,7 +16,7 @@ static const cli_option options[] = {
     {"batch-size,batch,b", CLI_INT, FIELD(batch), "N", "Images a step (32).", 1, 65536},
     {"size,img-size", CLI_INT, FIELD(size), "N", "Side of the images. Default: what the model was published for.", 1, 4096},
     {"level", CLI_STRING, FIELD(level), "NAME", "Level of restructuring."},
-    {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm of the convolutions: direct."},
+    {"conv", CLI_STRING, FIELD(algorithm), "NAME", CLI_CONV_HELP},
     {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Steps; the median of each task is shown (5).", 1, 1000},
     {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"profile", CLI_STRING, FIELD(profile), "FILE", "Also write the last step as trace events, which Perfetto and chrome://tracing open."},
@@ -111,10 +111,10 @@ static int print_json(const struct arguments *args, const bench_network *n, cons
                                                s > 0 ? 1e-9 * t->flops / s : 0, "peak_fraction", s > 0 ? t->flops / s / r->peak : 0, "gbs",
                                                s > 0 ? 1e-9 * t->bytes / s : 0, "modelled_bytes", t->bytes));
     }
-    return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:s, s:i, s:i, s:s, s:o}", "machine", "cpu", machine.cpu, "isa",
+    return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:s, s:i, s:i, s:s, s:s, s:o}", "machine", "cpu", machine.cpu, "isa",
                                     bnff_context_isa(n->context),
                                     "threads", bnff_context_threads(n->context), "fma_peak_gflops", 1e-9 * r->peak, "copy_gbs", 1e-9 * r->copy, "model", args->model,
-                                    "batch", n->batch, "size", n->size, "level", args->level, "tasks", tasks));
+                                    "batch", n->batch, "size", n->size, "level", args->level, "algorithm", args->algorithm, "tasks", tasks));
 }
 
 /* Trace Event format: complete events ("X") in microseconds from the first task on. */
@@ -169,7 +169,7 @@ static int bench(bnff_context *context, const struct arguments *args, bnff_error
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    struct arguments args = {.model = "densenet121", .level = bnff_default_level(), .batch = 32, .rounds = 5};
+    struct arguments args = {.model = "densenet121", .level = bnff_default_level(), .algorithm = bnff_default_algorithm(), .batch = 32, .rounds = 5};
     cli_positionals words;
     int code = cli_parse(self, argc, argv, &args, &words);
     if (code < 0) code = cli_expect(self, &words, 0, 0);

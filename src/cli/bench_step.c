@@ -13,7 +13,7 @@
 extern char **environ;
 
 struct arguments {
-    const char *models, *levels, *algorithm;
+    const char *models, *levels, *algorithms;
     int batch, size, threads, rounds;
     bool json, no_rss, child;
 };
@@ -24,7 +24,7 @@ static const cli_option options[] = {
     {"batch-size,batch,b", CLI_INT, FIELD(batch), "N", "Images a step (32).", 1, 65536},
     {"size,img-size", CLI_INT, FIELD(size), "N", "Side of the images. Default: what the model was published for.", 1, 4096},
     {"level", CLI_STRING, FIELD(levels), "NAME,...", "Levels of restructuring to compare. Default: the one that training uses."},
-    {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm of the convolutions: direct."},
+    {"conv", CLI_STRING, FIELD(algorithms), "NAME,...", "Algorithms of convolutions to compare: direct, auto, fast. Default: the one that training uses."},
     {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Steps of each level (5).", 1, 10000},
     {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"no-rss", CLI_FLAG, FIELD(no_rss), NULL, "Leave out the peak memory, which takes a process and two steps for each level."},
@@ -33,10 +33,11 @@ static const cli_option options[] = {
     {0},
 };
 
-enum { MOST_LEVELS = 16 };
+enum { MOST_SIDES = 32 };
 
+/* A level with an algorithm. */
 struct side {
-    char *level;
+    char *level, *algorithm;
     bnff_plan *plan;
     bench_times *samples;
     int count, retaken;
@@ -93,7 +94,7 @@ static int run_child(bnff_context *context, const struct arguments *args, bnff_e
     bench_times times;
     bnff_status status = bench_network_open(context, args->models, args->batch, args->size, &network, error);
     if (status) return cli_fail(error);
-    status = make_plan(&network, args->levels, args->algorithm, &plan, error);
+    status = make_plan(&network, args->levels, args->algorithms, &plan, error);
     for (int i = 0; i < 2 && status == BNFF_OK; i++) status = step_once(&network, plan, &times, error);
     bnff_plan_destroy(&plan);
     bench_network_close(&network);
@@ -105,12 +106,12 @@ static int run_child(bnff_context *context, const struct arguments *args, bnff_e
 }
 
 /* Peak resident memory of two steps in a process of its own; 0 if it could not be had. */
-static size_t child_peak(const char *model, const char *level, const struct arguments *args, int size)
+static size_t child_peak(const char *model, const struct side *side, const struct arguments *args, int size)
 {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC)) return 0;
     char *words[] = {"bnff", "bench", "step", "--child", "-m", (char *)model, "-b", cli_format("%d", args->batch), "--size", cli_format("%d", size),
-                     "--level", (char *)level, "-t", cli_format("%d", args->threads), NULL};
+                     "--level", side->level, "--conv", side->algorithm, "-t", cli_format("%d", args->threads), NULL};
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
@@ -118,7 +119,7 @@ static size_t child_peak(const char *model, const char *level, const struct argu
     const int failed = posix_spawn(&child, "/proc/self/exe", &actions, NULL, words, environ);
     posix_spawn_file_actions_destroy(&actions);
     close(ends[1]);
-    free(words[7]), free(words[9]), free(words[13]);
+    free(words[7]), free(words[9]), free(words[15]);
     unsigned long long peak = 0;
     FILE *in = fdopen(ends[0], "r");
     if (!failed && in && fscanf(in, "%llu", &peak) != 1) peak = 0;
@@ -161,12 +162,12 @@ static struct summary summarize(const struct side *side, double peak)
     return s;
 }
 
-static json_t *json_run(const char *model, const struct side *side, const struct arguments *args, double peak)
+static json_t *json_run(const char *model, const struct side *side, double peak)
 {
     const struct summary s = summarize(side, peak);
     return json_pack("{s:s, s:i, s:i, s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:i}", "model", model, "batch",
                      s.plan.batch, "size",
-                     s.plan.height, "level", side->level, "algorithm", args->algorithm ? args->algorithm : "direct", "dtype", "f32", "step_s_median", s.median.step,
+                     s.plan.height, "level", side->level, "algorithm", side->algorithm, "dtype", "f32", "step_s_median", s.median.step,
                      "step_s_min", s.min, "images_per_s", s.images_per_s, "gflop_per_image", s.gflop_per_image, "peak_fraction", s.peak_fraction, "forward_s",
                      s.median.forward, "backward_s", s.median.backward, "update_s", s.median.update, "peak_rss_bytes", (json_int_t)side->peak_rss, "arena_bytes",
                      (json_int_t)s.plan.arena_bytes, "modelled_traffic_bytes", s.plan.traffic_bytes, "retaken", side->retaken);
@@ -174,7 +175,7 @@ static json_t *json_run(const char *model, const struct side *side, const struct
 
 static void print_head(void)
 {
-    printf("%-14s %4s %4s %-10s %8s %8s %6s %8s %8s %7s %10s %10s %10s %4s\n", "model", "N", "size", "level", "step s", "img/s", "% peak", "fwd s",
+    printf("%-14s %4s %4s %-10s %-7s %8s %8s %6s %8s %8s %7s %10s %10s %10s %4s\n", "model", "N", "size", "level", "conv", "step s", "img/s", "% peak", "fwd s",
            "bwd s",
            "upd s", "peak rss", "arena", "traffic", "re");
 }
@@ -184,8 +185,8 @@ static void print_run(const char *model, const struct side *side, double peak)
     const struct summary s = summarize(side, peak);
     char rss[32] = "-", arena[32], traffic[32];
     if (side->peak_rss) cli_bytes(rss, (double)side->peak_rss);
-    printf("%-14s %4d %4d %-10s %8.3f %8.2f %6.1f %8.3f %8.3f %7.3f %10s %10s %10s %4d\n", model, s.plan.batch, s.plan.height, side->level, s.median.step,
-           s.images_per_s, 100 * s.peak_fraction, s.median.forward, s.median.backward, s.median.update, rss, cli_bytes(arena, (double)s.plan.arena_bytes),
+    printf("%-14s %4d %4d %-10s %-7s %8.3f %8.2f %6.1f %8.3f %8.3f %7.3f %10s %10s %10s %4d\n", model, s.plan.batch, s.plan.height, side->level, side->algorithm,
+           s.median.step, s.images_per_s, 100 * s.peak_fraction, s.median.forward, s.median.backward, s.median.update, rss, cli_bytes(arena, (double)s.plan.arena_bytes),
            cli_bytes(traffic, s.plan.traffic_bytes), side->retaken);
 }
 
@@ -197,13 +198,17 @@ static bnff_status bench_model(bnff_context *context, const char *model, const s
     bench_network network;
     bnff_status status = bench_network_open(context, model, args->batch, args->size, &network, error);
     if (status) return status;
-    struct side sides[MOST_LEVELS] = {0};
+    struct side sides[MOST_SIDES] = {0};
     int count = 0;
-    const char *list = args->levels;
-    for (char *level; status == BNFF_OK && count < MOST_LEVELS && (level = bench_next_word(&list)); count++) {
-        sides[count].level = level;
-        sides[count].samples = cli_alloc((size_t)args->rounds, sizeof *sides->samples);
-        status = make_plan(&network, level, args->algorithm, &sides[count].plan, error);
+    const char *levels = args->levels;
+    for (char *level; (level = bench_next_word(&levels)); free(level)) {
+        const char *algorithms = args->algorithms;
+        for (char *algorithm; status == BNFF_OK && count < MOST_SIDES && (algorithm = bench_next_word(&algorithms)); count++) {
+            sides[count].level = cli_format("%s", level);
+            sides[count].algorithm = algorithm;
+            sides[count].samples = cli_alloc((size_t)args->rounds, sizeof *sides->samples);
+            status = make_plan(&network, level, algorithm, &sides[count].plan, error);
+        }
     }
     if (status == BNFF_OK) status = measure(&network, probes, sides, count, args->rounds, error);
     const double peak = bench_probes_median(probes);
@@ -212,13 +217,14 @@ static bnff_status bench_model(bnff_context *context, const char *model, const s
     bench_network_close(&network); /* its memory must not stand in the children's way */
     for (int s = 0; s < count; s++) {
         if (status == BNFF_OK) {
-            if (!args->no_rss) sides[s].peak_rss = child_peak(model, sides[s].level, args, size);
-            if (runs) json_array_append_new(runs, json_run(model, &sides[s], args, peak));
+            if (!args->no_rss) sides[s].peak_rss = child_peak(model, &sides[s], args, size);
+            if (runs) json_array_append_new(runs, json_run(model, &sides[s], peak));
             else print_run(model, &sides[s], peak);
         }
         bnff_plan_destroy(&sides[s].plan);
         free(sides[s].samples);
         free(sides[s].level);
+        free(sides[s].algorithm);
     }
     return status;
 }
@@ -255,7 +261,7 @@ static int bench_models(bnff_context *context, const struct arguments *args, bnf
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    struct arguments args = {.models = "densenet121", .levels = bnff_default_level(), .batch = 32, .rounds = 5};
+    struct arguments args = {.models = "densenet121", .levels = bnff_default_level(), .algorithms = bnff_default_algorithm(), .batch = 32, .rounds = 5};
     cli_positionals words;
     int code = cli_parse(self, argc, argv, &args, &words);
     if (code < 0) code = cli_expect(self, &words, 0, 0);
@@ -271,7 +277,7 @@ static int run(const cli_command *self, int argc, char **argv)
 
 const cli_command bench_step = {
     .name = "bench step", .usage = "[options]", .summary = "Time whole training steps: forward, loss, backward, update", .options = options, .run = run,
-    .text = "Levels alternate step by step in one run; medians. A short probe of multiply-adds runs between steps:\n"
+    .text = "Levels and algorithms alternate step by step in one run; medians. A short probe of multiply-adds runs between steps:\n"
             "a step beside a probe below 94 % of the best was disturbed and is taken again, at most 3 times, and\n"
             "counted (re). % peak: nominal FLOPs of a direct convolution over time over the probes' median.",
     .examples = "  bnff bench step -m densenet121,resnet50 -b 32\n  bnff bench step -m densenet121 -b 8 --level layerwise,tuned -r 9 --json\n",

@@ -16,7 +16,7 @@ static const cli_option options[] = {
     {"classes", CLI_INT, FIELD(classes), "N", "Default: of the weights, else 1000, or 10 for small images.", 1, 16777216},
     {"in-chans", CLI_INT, FIELD(channels), "N", "Channels of the images (3).", 1, 65536},
     {"level", CLI_STRING, FIELD(level), "NAME", "How far batch normalization is restructured."},
-    {"conv", CLI_STRING, FIELD(algorithm), "NAME", "Algorithm of the convolutions: direct."},
+    {"conv", CLI_STRING, FIELD(algorithm), "NAME", CLI_CONV_HELP},
     {"cells", CLI_INT, FIELD(cells), "N", "Parts the work is cut into (threads).", 1, 4096},
     {"threads,t", CLI_INT, FIELD(threads), "N", "Plan for N threads, which need not be there.", 1, 4096},
     {"eval", CLI_FLAG, FIELD(evaluate), NULL, "Plan an evaluation instead of a training step."},

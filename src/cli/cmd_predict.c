@@ -23,6 +23,7 @@ static const cli_option options[] = {
     {"model,m", CLI_STRING, OPTION(model), "NAME", "Architecture, where the weights do not name it."},
     {"img-size,imgsz,val-crop-size", CLI_INT, OPTION(crop_size), "N", "Side of the images. Default: of the weights.", 1, 4096},
     {"val-resize-size", CLI_INT, OPTION(resize_size), "N", "Shorter side before the centre crop. Default: of the weights.", 1, 8192},
+    {"conv", CLI_STRING, OPTION(algorithm), "NAME", CLI_CONV_HELP},
     {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", CLI_THREADS_HELP, 1, 4096},
     {0},
 };

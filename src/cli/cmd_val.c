@@ -16,6 +16,7 @@ static const cli_option options[] = {
     {"img-size,imgsz,val-crop-size", CLI_CUSTOM, 0, "N", "Side of the images. Default: of the weights.", .parse = parse_image_size},
     {"val-resize-size", CLI_INT, OPTION(resize_size), "N", "Shorter side before the centre crop. Default: of the weights.", 1, 8192},
     {"workers,j", CLI_INT, OPTION(workers), "N", "Threads that decode. Default: by the machine.", -1, 1024},
+    {"conv", CLI_STRING, OPTION(algorithm), "NAME", CLI_CONV_HELP},
     {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"json", CLI_FLAG, offsetof(struct arguments, json), NULL, "One JSON document: acc1, acc5 in percent, loss, images, bad, seconds."},
     {"quiet,q", CLI_FLAG, offsetof(struct arguments, quiet), NULL, "The accuracies only."},

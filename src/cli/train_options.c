@@ -140,7 +140,7 @@ const cli_option train_option_table[] = {
     {"threads,t", CLI_INT, OWN(threads), "N", CLI_THREADS_HELP, 1, 4096},
     {"cells", CLI_INT, TRAIN(cells), "N", "Parts the work is cut into; equal cells give equal bits (threads).", 1, 4096},
     {"level", CLI_STRING, TRAIN(level), "NAME", "How far batch normalization is restructured; 'bnff plan' shows what it does."},
-    {"conv", CLI_STRING, TRAIN(algorithm), "NAME", "Algorithm of the convolutions: direct."},
+    {"conv", CLI_STRING, TRAIN(algorithm), "NAME", CLI_CONV_HELP},
 
     {"Run", CLI_GROUP},
     {"output-dir,project,output", CLI_STRING, TRAIN(output_dir), "DIR", "Where run folders are made (runs)."},

@@ -60,7 +60,8 @@ static void print_text(const bnff_plan *plan, bf_text *text)
     const double mib = 1048576;
     bf_text_add(text, "batch %d, images %d x %d, %s, %d cells, %s kernels\n", plan->batch, plan->height, plan->width, plan->settings.train ? "training" : "evaluation",
                 plan->cells, plan->context->target.isa);
-    bf_text_add(text, "level %s: %d of %d batch normalizations without a sweep of their own\n", bnff_level_name((int)plan->settings.level), plan->batchnorms_fused, plan->batchnorms);
+    bf_text_add(text, "level %s, convolutions %s: %d of %d batch normalizations without a sweep of their own\n", bnff_level_name((int)plan->settings.level),
+                bf_algorithm_text(plan->algorithm), plan->batchnorms_fused, plan->batchnorms);
     bf_text_add(text, "arena %.1f MiB (values %.1f, scratch %.1f), forward %.2f GFLOP, backward %.2f GFLOP, modelled memory traffic %.2f GB a step\n\n",
                 (double)plan->arena_bytes / mib, (double)plan->values_bytes / mib, (double)(plan->arena_bytes - plan->values_bytes) / mib,
                 plan->forward_flops / 1e9, plan->backward_flops / 1e9, plan->traffic_bytes / 1e9);
@@ -78,10 +79,10 @@ static void print_text(const bnff_plan *plan, bf_text *text)
 static void print_json(const bnff_plan *plan, bf_text *text)
 {
     bool first = true;
-    bf_text_add(text, "{\"batch\":%d,\"height\":%d,\"width\":%d,\"training\":%s,\"cells\":%d,\"isa\":\"%s\",\"level\":\"%s\",\"arena_bytes\":%zu,"
+    bf_text_add(text, "{\"batch\":%d,\"height\":%d,\"width\":%d,\"training\":%s,\"cells\":%d,\"isa\":\"%s\",\"level\":\"%s\",\"algorithm\":\"%s\",\"arena_bytes\":%zu,"
                 "\"forward_flops\":%.0f,\"backward_flops\":%.0f,\"modelled_traffic_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"placements\":[",
                 plan->batch, plan->height, plan->width, plan->settings.train ? "true" : "false", plan->cells, plan->context->target.isa,
-                bnff_level_name((int)plan->settings.level), plan->arena_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->batchnorms,
+                bnff_level_name((int)plan->settings.level), bf_algorithm_text(plan->algorithm), plan->arena_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->batchnorms,
                 plan->batchnorms_fused);
     for (int i = 0; i < plan->graph.node_count; i++)
         if (is_batchnorm_part(plan->graph.nodes[i].op)) print_batchnorm_node(plan, i, true, &first, text);

@@ -6,24 +6,55 @@
 #include "base/memory.h"
 #include "runtime/tasks.h"
 
-static const struct { const char *name; bf_level level; } levels[] = {
+struct named { const char *name; int value; };
+static const struct named levels[] = {
     {"layerwise", BF_LAYERWISE}, {"mvf", BF_MVF}, {"rcf", BF_RCF}, {"bnff", BF_BNFF}, {"icf", BF_ICF}, {"tuned", BF_TUNED},
 };
-enum { LEVELS = sizeof levels / sizeof *levels, MAX_CELLS = 1024, MAX_SIDE = 1 << 15, MAX_BATCH = 1 << 20 };
+static const struct named algorithms[] = {
+    {"direct", BF_DIRECT}, {"auto", BF_AUTO}, {"fast", BF_FAST},
+};
+enum {
+    LEVELS = sizeof levels / sizeof *levels, ALGORITHMS = sizeof algorithms / sizeof *algorithms, MOST_NAMES = 16,
+    MAX_CELLS = 1024, MAX_SIDE = 1 << 15, MAX_BATCH = 1 << 20
+};
 
 const char *bnff_level_name(int index) { return index >= 0 && index < LEVELS ? levels[index].name : NULL; }
 const char *bnff_default_level(void) { return "icf"; }
+const char *bnff_algorithm_name(int index) { return index >= 0 && index < ALGORITHMS ? algorithms[index].name : NULL; }
+const char *bnff_default_algorithm(void) { return "direct"; }
+
+const char *bf_algorithm_text(bf_algorithm algorithm)
+{
+    int i = 0;
+    while (i < ALGORITHMS - 1 && algorithms[i].value != (int)algorithm) i++;
+    return algorithms[i].name;
+}
+
+static bnff_status find(const struct named *known, int count, const char *what, const char *name, int *value, bnff_error *error)
+{
+    const char *names[MOST_NAMES];
+    char all[256] = "";
+    for (int i = 0; i < count; i++) {
+        if (!strcmp(name, known[i].name)) return *value = known[i].value, BNFF_OK;
+        names[i] = known[i].name;
+        strcat(strcat(all, i ? ", " : ""), names[i]);
+    }
+    bf_fail(error, BNFF_E_ARG, "%s '%s' is unknown", what, name);
+    return bf_hint(error, BNFF_E_ARG, "did you mean '%s'? there are %s", bf_nearest(name, names, count), all);
+}
 
 static bnff_status find_level(const char *name, bf_level *level, bnff_error *error)
 {
-    const char *names[LEVELS];
-    if (!name) name = bnff_default_level();
-    for (int i = 0; i < LEVELS; i++) {
-        names[i] = levels[i].name;
-        if (!strcmp(name, levels[i].name)) return *level = levels[i].level, BNFF_OK;
-    }
-    bf_fail(error, BNFF_E_ARG, "level '%s' is unknown", name);
-    return bf_hint(error, BNFF_E_ARG, "did you mean '%s'?", bf_nearest(name, names, LEVELS));
+    int value;
+    BF_TRY(find(levels, LEVELS, "level", name ? name : bnff_default_level(), &value, error));
+    return *level = (bf_level)value, BNFF_OK;
+}
+
+bnff_status bf_find_algorithm(const char *name, bf_algorithm *algorithm, bnff_error *error)
+{
+    int value;
+    BF_TRY(find(algorithms, ALGORITHMS, "convolution algorithm", name ? name : bnff_default_algorithm(), &value, error));
+    return *algorithm = (bf_algorithm)value, BNFF_OK;
 }
 
 static bnff_status check_options(const bnff_graph *graph, const bnff_plan_options *o, bnff_error *error)
@@ -34,10 +65,6 @@ static bnff_status check_options(const bnff_graph *graph, const bnff_plan_option
     if (o->height < 1 || o->height > MAX_SIDE || o->width < 1 || o->width > MAX_SIDE)
         return bf_fail(error, BNFF_E_ARG, "image size %d x %d is not between 1 and %d", o->height, o->width, MAX_SIDE);
     if (o->cells < 0 || o->cells > MAX_CELLS) return bf_fail(error, BNFF_E_ARG, "%d cells; 0 to %d are possible", o->cells, MAX_CELLS);
-    if (o->algorithm && strcmp(o->algorithm, "direct")) {
-        bf_fail(error, BNFF_E_ARG, "convolution algorithm '%s' is unknown", o->algorithm);
-        return bf_hint(error, BNFF_E_ARG, "'direct' is the one there is");
-    }
     if (!graph->ir.output_count || !graph->ir.input_count) return bf_fail(error, BNFF_E_ARG, "the graph has no %s", graph->ir.input_count ? "output" : "input");
     return BNFF_OK;
 }
@@ -114,12 +141,15 @@ bnff_status bnff_plan_create(bnff_context *context, const bnff_graph *graph, con
 {
     *out = NULL;
     bf_level level = BF_LAYERWISE;
+    bf_algorithm algorithm = BF_DIRECT;
     BF_TRY(check_options(graph, o, error));
     BF_TRY(find_level(o->level, &level, error));
+    BF_TRY(bf_find_algorithm(o->algorithm, &algorithm, error));
     bnff_plan *plan = bf_calloc(1, sizeof *plan);
     if (!plan) return bf_fail(error, BNFF_E_MEMORY, "no memory for a plan");
     plan->context = context;
     plan->cells = o->cells ? o->cells : context->threads;
+    plan->algorithm = algorithm;
     plan->batch = o->batch;
     plan->height = o->height;
     plan->width = o->width;

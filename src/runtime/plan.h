@@ -232,6 +232,9 @@ static inline float *bf_block_at(const bnff_run *run, int value, int b)
 }
 static inline size_t bf_pixels(const bf_value *v) { return (size_t)v->n * (size_t)v->h * (size_t)v->w; }
 
+/* The names by which a plan is asked for an algorithm; NULL is the default's. */
+bnff_status bf_find_algorithm(const char *name, bf_algorithm *algorithm, bnff_error *error);
+const char *bf_algorithm_text(bf_algorithm algorithm);
 /* Is a value too large to be in cache still when the next task reads it? */
 bool bf_leaves_cache(const bnff_plan *plan, int value);
 /* layout.c: cut all values into blocks. */

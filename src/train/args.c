@@ -72,7 +72,7 @@ static const struct field fields[] = {
     {"freeze-epochs", AT(freeze_epochs), AN_INT, FIXED},
     {"freeze-bn", AT(freeze_bn), A_STRING, FIXED},
     {"level", AT(level), A_STRING, FIXED},
-    {"algorithm", AT(algorithm), A_STRING, FIXED},
+    {"conv", AT(algorithm), A_STRING, FIXED},
     {"cells", AT(cells), AN_INT, FIXED},
     {"workers", AT(workers), AN_INT, OPEN},
     {"seed", AT(seed), AN_INT64, FIXED},

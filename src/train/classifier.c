@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "runtime/plan.h"
 #include "train/card.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
@@ -103,7 +104,9 @@ static bnff_status open_weights(bnff_classifier *c, const bnff_weights *weights,
     BF_TRY(infer_channels(c, weights, error));
     fill_preprocessing(&c->card, &model, options);
     if (c->card.resize_size < c->card.crop_size) c->card.resize_size = c->card.crop_size;
-    const bnff_plan_options shared = {.size = sizeof shared};
+    bf_algorithm algorithm;
+    BF_TRY(bf_find_algorithm(options->algorithm, &algorithm, error));
+    const bnff_plan_options shared = {.size = sizeof shared, .algorithm = bf_algorithm_text(algorithm)};
     BF_TRY(bf_network_create(c->context, c->card.model, c->card.classes, c->card.channels, &shared, &c->network, error));
     bnff_load_report report = {0};
     BF_TRY(bf_network_load(&c->network, weights, NULL, &report, error));

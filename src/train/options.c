@@ -205,6 +205,7 @@ bnff_status bf_config_resolve(bf_config *config, const bf_data_facts *facts, bnf
     if (!o->output_dir) BF_TRY(bf_config_string(&o->output_dir, "runs", error));
     if (!o->name) BF_TRY(bf_config_string(&o->name, "train", error));
     if (!o->level) BF_TRY(bf_config_string(&o->level, bnff_default_level(), error));
+    if (!o->algorithm) BF_TRY(bf_config_string(&o->algorithm, bnff_default_algorithm(), error));
     bnff_model_info model;
     if (!bnff_model_find(o->model, &model)) return bf_fail(error, BNFF_E_ARG, "model '%s' is unknown", o->model);
     resolve_images(o, &model, facts);

@@ -45,7 +45,7 @@ static void add_plan(bf_text *text, const bnff_trainer *t)
     /* Planning is cached, and the first step wants this plan anyway. */
     if (bf_network_plan((bf_network *)&t->network, BNFF_TRAIN, o->batch, o->train_crop_size, o->train_crop_size, &plan, NULL) != BNFF_OK) return;
     bnff_plan_describe(plan, &info);
-    bf_text_add(text, "plan     level %s, %d of %d batch normalizations fused, %.2f GFLOP an image and step\n", o->level,
+    bf_text_add(text, "plan     level %s, convolutions %s, %d of %d batch normalizations fused, %.2f GFLOP an image and step\n", o->level, o->algorithm,
                 info.batchnorms_fused, info.batchnorms, (info.forward_flops + info.backward_flops) / info.batch / 1e9);
     if (t->describing) add_least_time(text, t, info.forward_flops + info.backward_flops);
 }
@@ -220,7 +220,7 @@ static int collect_mistakes(const bnff_trainer *t, bf_report_mistake *mistakes)
     return e->mistake_count;
 }
 
-enum { SETTINGS = 8, NEXT_STEPS = 2 };
+enum { SETTINGS = 9, NEXT_STEPS = 2 };
 
 struct shown {
     char values[SETTINGS][96];
@@ -234,7 +234,7 @@ struct shown {
 static void fill_settings(const bnff_trainer *t, struct shown *s)
 {
     const bnff_train_options *o = &t->config.options;
-    static const char *const keys[SETTINGS] = {"epochs", "batch", "optimizer", "schedule", "images", "label smoothing", "level", "seed"};
+    static const char *const keys[SETTINGS] = {"epochs", "batch", "optimizer", "schedule", "images", "label smoothing", "level", "convolutions", "seed"};
     snprintf(s->values[0], sizeof *s->values, "%d", o->epochs);
     snprintf(s->values[1], sizeof *s->values, o->grad_accum_steps > 1 ? "%d x %d" : "%d", o->batch, o->grad_accum_steps);
     snprintf(s->values[2], sizeof *s->values, "%s, weight decay %g", optimizer_names[o->optimizer.kind], (double)o->optimizer.weight_decay);
@@ -242,7 +242,8 @@ static void fill_settings(const bnff_trainer *t, struct shown *s)
     snprintf(s->values[4], sizeof *s->values, "%d x %d x %d", o->train_crop_size, o->train_crop_size, t->card.channels);
     snprintf(s->values[5], sizeof *s->values, "%g", (double)o->label_smoothing);
     snprintf(s->values[6], sizeof *s->values, "%s", o->level);
-    snprintf(s->values[7], sizeof *s->values, "%" PRIu64, o->seed);
+    snprintf(s->values[7], sizeof *s->values, "%s", o->algorithm);
+    snprintf(s->values[8], sizeof *s->values, "%" PRIu64, o->seed);
     for (int i = 0; i < SETTINGS; i++) s->settings[i] = (bf_report_setting){keys[i], s->values[i]};
 }
 

@@ -6,11 +6,11 @@ bnff = Harness()
 peak = bnff("bench peak --json", "bench peak --seconds 0.05 --json", out=JSON)
 bnff.check("bench peak", peak.get("fma_peak_gflops", {}).get("f32", 0) > 0 and peak.get("copy_gbs", 0) > 0, peak)
 
-step = bnff("bench step --json", "bench step -m resnet20 -b 4 -r 2 --level layerwise,tuned --conv direct --json", out=JSON)
+step = bnff("bench step --json", "bench step -m resnet20 -b 4 -r 2 --level layerwise,tuned --conv direct,auto --json", out=JSON)
 FIELDS = {"model", "batch", "size", "level", "algorithm", "dtype", "step_s_median", "step_s_min", "images_per_s", "gflop_per_image", "peak_fraction", "forward_s",
           "backward_s", "update_s", "peak_rss_bytes", "arena_bytes", "modelled_traffic_bytes", "retaken"}
 bnff.check("bench step: a machine", set(step.get("machine", {})) == {"cpu", "isa", "threads", "fma_peak_gflops", "copy_gbs"}, step)
-bnff.check("bench step: two runs with all fields", [r["level"] for r in step.get("runs", [])] == ["layerwise", "tuned"] and all(set(r) == FIELDS for r in step["runs"]), step)
+bnff.check("bench step: four runs with all fields", [(r["level"], r["algorithm"]) for r in step.get("runs", [])] == [("layerwise", "direct"), ("layerwise", "auto"), ("tuned", "direct"), ("tuned", "auto")] and all(set(r) == FIELDS for r in step["runs"]), step)
 bnff.check("bench step: memory and times are measured", all(r["peak_rss_bytes"] > r["arena_bytes"] > 0 and r["step_s_median"] > 0 for r in step.get("runs", [{}])), step)
 bnff("bench step, a table", "bench step -m resnet20 -b 2 -r 1 --no-rss", out="resnet20 +2 +32")
 bnff("bench step of an unknown model", "bench step -m resnet21x", code=2, err="unknown model")

@@ -29,6 +29,7 @@ bnff.check("results.csv has ultralytics' columns", len(rows) == 3 and {"epoch", 
 bnff.check("events.jsonl is JSON lines", all(isinstance(json.loads(line), dict) for line in open("runs/train/events.jsonl")))
 arguments = json.load(open("runs/train/args.json"))
 bnff.check("args.json holds the flags", "resnet20" in json.dumps(arguments) and "photos" in json.dumps(arguments), arguments)
+bnff.check("args.json names the algorithm", arguments.get("conv") == "direct" and arguments.get("level") == "icf", arguments)
 bnff("equal seeds", f"train photos {SMALL} --epochs 3 -q --workers 0", out=ANY)
 bnff.check("a run folder is never overwritten, equal training gives equal bytes", read("runs/train/weights/last.safetensors") == read("runs/train2/weights/last.safetensors"))
 bnff("settings instead of flags", "train data=photos model=resnet20 imgsz=16 batch=8 seed=3 epochs=1 name=settings report=False -q", out=ANY)
@@ -36,11 +37,13 @@ bnff.check("no report when none is wanted", not os.path.exists("runs/settings/re
 bnff("--quiet prints the result alone", f"train photos {SMALL} --epochs 1 -q --no-report", out="best")
 bnff("progress lines off a terminal", f"train photos {SMALL} --epochs 1 --print-freq 2 --name lines", out=ANY, err=r"epoch 1/1  step 2/5  loss \d.*img/s  lr \d.*data \d+%.*eta ")
 bnff("--max-steps", f"train photos {SMALL} --epochs 3 --max-steps 2 --name two --json", out=JSON, err=ANY)
+bnff("train with an unknown algorithm", f"train photos {SMALL} --conv winograd --name unknown", code=2, err="'winograd' is unknown")
+bnff.check("no folder is made for it", not os.path.exists("runs/unknown"))
 bnff("--exist-ok", f"train photos {SMALL} --epochs 1 --name two --exist-ok --json -q", out='"run": "runs/two"')
 bnff("--dry-run makes no folder", f"train photos {SMALL} --dry-run --name dry", out=ANY, err=ANY)
 bnff.check("--dry-run made no folder", not os.path.exists("runs/dry"))
 for flags in ("--opt adamw --lr-scheduler cosineannealinglr --lr-warmup-epochs 1", "--opt sgd_nesterov --sched step --decay-epochs 1", "--grad-accum-steps 2 --clip-grad 1 --smoothing 0.1",
-              "--scale 0.5 1 --ratio 0.9,1.1 --interpolation bicubic --hflip 0", "--freeze-bn all --norm-weight-decay 0 --bias-weight-decay 0", "--in-chans 1", "--batch-size auto --max-steps 1"):
+              "--scale 0.5 1 --ratio 0.9,1.1 --interpolation bicubic --hflip 0", "--freeze-bn all --norm-weight-decay 0 --bias-weight-decay 0", "--in-chans 1", "--conv auto", "--batch-size auto --max-steps 1"):
     bnff(f"train {flags}", f"train photos {SMALL} --epochs 1 --max-steps 3 --no-report -q --name flags {flags}", out=ANY)
 
 # -- Evaluation and prediction ----------------------------------------------------------------------------------------------
@@ -48,12 +51,16 @@ WEIGHTS = "runs/train/weights/best.safetensors"
 bnff("val", f"val {WEIGHTS} photos", out=r"^Acc@1 \d+\.\d{3} Acc@5 \d+\.\d{3}", err="images in")
 measured = bnff("val --json", f"val {WEIGHTS} photos --json", out=JSON, err=ANY)
 bnff.check("val agrees with the training", abs(measured.get("acc1", -1) - result.get("best", {}).get("acc1", 0)) < 1e-4 and measured.get("images", 0) > 0, (measured, result))
+bnff("val with an algorithm", f"val {WEIGHTS} photos --conv auto --json", out=JSON, err=ANY)
+bnff("val with an unknown algorithm", f"val {WEIGHTS} photos --conv winograd", code=2, err="'winograd' is unknown")
 bnff("val of another number of classes", f"val {WEIGHTS} single", code=1, err=ANY)
 info = bnff("info of weights", f"info {WEIGHTS} --json", out=JSON)
 bnff.check("the weights say which model and which classes", info.get("model") == "resnet20" and info.get("classes") == 3 and json.loads(info["metadata"].get("label_names", "[]")) == ["blue", "green", "red"], info.get("metadata"))
 bnff("plan of weights", f"plan {WEIGHTS} -b 4", out="conv1")
 
 table = list(csv.DictReader(io.StringIO(bnff("predict a folder: csv off a terminal", f"predict {WEIGHTS} photos", out=r"^filename,label,prob$"))))
+bnff("predict with an algorithm", f"predict {WEIGHTS} photos/red/00.ppm --conv fast", out="^filename")
+bnff("predict with an unknown algorithm", f"predict {WEIGHTS} photos/red/00.ppm --conv winograd", code=2, err="'winograd' is unknown")
 bnff.check("predict: one line an image", len(table) == 48 and all(0 < float(row["prob"]) <= 1 for row in table), table[:3])
 bnff.check("predict: in order", [row["filename"] for row in table] == sorted(row["filename"] for row in table), table[:3])
 document = bnff("predict --format json", f"predict {WEIGHTS} photos/red/00.ppm --format json --topk 2", out=JSON)

@@ -162,6 +162,11 @@ static void options_are_checked(void **state)
     assert_int_equal(PLAN(.height = -3), BNFF_E_ARG);
     assert_int_equal(PLAN(.cells = -1), BNFF_E_ARG);
     assert_int_equal(PLAN(.algorithm = "magic"), BNFF_E_ARG);
+    for (int a = 0; bnff_algorithm_name(a); a++) {
+        assert_non_null(strstr(e.hint, bnff_algorithm_name(a)));
+        assert_int_equal(PLAN(.algorithm = bnff_algorithm_name(a)), BNFF_OK);
+    }
+    assert_int_equal(PLAN(.algorithm = bnff_default_algorithm()), BNFF_OK);
     assert_int_equal(PLAN(.level = "icff"), BNFF_E_ARG);
     assert_non_null(strstr(e.hint, "icf"));
     assert_int_equal(PLAN(.height = 4), BNFF_E_SHAPE);

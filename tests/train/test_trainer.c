@@ -201,6 +201,9 @@ static void refusals_on_resume(void **state)
     overrides.batch = 8;
     check_fails(train_tiny(&overrides, whole, NULL, NULL, &error), BNFF_E_ARG, &error, "--batch-size");
     bnff_train_options_init(&overrides);
+    overrides.algorithm = "fast";
+    check_fails(train_tiny(&overrides, whole, NULL, NULL, &error), BNFF_E_ARG, &error, "--conv");
+    bnff_train_options_init(&overrides);
     overrides.data = "synthetic:64x16x4";
     check_fails(train_tiny(&overrides, whole, NULL, NULL, &error), BNFF_E_STATE, &error, "data has changed");
 }

@@ -202,6 +202,9 @@ static void bad_options_are_named(void **state)
     o.model = "resnet19";
     check_fails(train_tiny(&o, NULL, NULL, NULL, &error), BNFF_E_ARG, &error, "did you mean");
     o = tiny_options("bad");
+    o.algorithm = "winograd";
+    check_fails(train_tiny(&o, NULL, NULL, NULL, &error), BNFF_E_ARG, &error, "direct");
+    o = tiny_options("bad");
     o.data = NULL;
     check_fails(train_tiny(&o, NULL, NULL, NULL, &error), BNFF_E_ARG, &error, "no data");
     o = tiny_options("a/b");
