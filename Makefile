@@ -1,7 +1,7 @@
 # The front door: one word a task. Meson does the work (meson.build); BUILD names another build folder.
 BUILD ?= build
 
-.PHONY: all build deps demo quick test test-long fuzz lint bench golden install clean help
+.PHONY: all build deps demo quick test test-long fuzz lint bench traffic golden install clean help
 
 all: build
 
@@ -41,6 +41,13 @@ lint: ## form of the sources
 bench: build ## speed of a training step on this machine
 	$(BUILD)/bnff bench step
 
+# Half an hour and more of processor time: the tables in build-traffic/traffic are kept, AGAIN=1 counts anew.
+traffic: ## count main-memory traffic with valgrind and compare it with the plan's model
+	@scripts/deps.sh valgrind
+	@[ -e build-traffic/build.ninja ] || meson setup build-traffic -Dfma=false
+	ninja -C build-traffic bench/count_traffic
+	scripts/traffic.py --write docs/benchmarks.md $(if $(AGAIN),--again)
+
 golden: ## make tests/golden again from PyTorch and Pillow (downloads them)
 	@tests/golden/make.sh
 
@@ -49,4 +56,4 @@ install: build ## into PREFIX (default: meson's, /usr/local); DESTDIR is honoure
 	meson install -C $(BUILD)
 
 clean: ## remove all builds
-	rm -rf build build-asan build-tsan build-fuzz
+	rm -rf build build-asan build-tsan build-fuzz build-traffic

@@ -1,5 +1,6 @@
 #!/bin/sh
 # Install what building and testing bnff needs and this machine lacks (Debian and Ubuntu, as root or through sudo).
+# Arguments: commands to have besides, each in the package of its name.
 # Prints nothing, and takes no time, when everything is there.
 set -u
 
@@ -22,6 +23,7 @@ else
     need 'pkg-config libjpeg-dev libspng-dev libjansson-dev zlib1g-dev libcmocka-dev'
 fi
 [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || need dataset-fashion-mnist
+for package; do command -v "$package" >/dev/null || need "$package"; done
 [ -n "$missing" ] || exit 0
 
 command -v apt-get >/dev/null || {

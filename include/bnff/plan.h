@@ -72,6 +72,7 @@ typedef struct bnff_plan_info {
     double backward_flops;
     double traffic_bytes;    /* modelled main-memory bytes of one step, forward and backward */
     int batchnorms, batchnorms_fused; /* BNs in the graph; those without a sweep of their own */
+    double line_bytes;       /* modelled cache lines that enter the last-level cache, in bytes: what a count of its misses sees */
 } bnff_plan_info;
 BNFF_API void bnff_plan_describe(const bnff_plan *plan, bnff_plan_info *info);
 /** Print the plan: every task, what was fused where or why not, arena and traffic. json: one JSON document. */

@@ -35,6 +35,11 @@ bnff_status bnff_context_create(const bnff_context_options *options, bnff_contex
     bnff_status status;
     const bf_kernels *kernels = choose_kernels(options->max_isa ? options->max_isa : bf_env_max_isa(), &status, error);
     if (!kernels) return status;
+    bf_target target = bf_target_detect();
+    if (bf_env_caches() && !bf_target_set_caches(&target, bf_env_caches())) {
+        bf_fail(error, BNFF_E_ARG, "BNFF_CACHES=%s: not three sizes, each larger than the one before", bf_env_caches());
+        return bf_hint(error, BNFF_E_ARG, "BNFF_CACHES=32K,256K,4M plans for a core's data caches of 32 and 256 KiB and a last-level cache of 4 MiB");
+    }
     bnff_context *context = bf_calloc(1, sizeof *context);
     if (!context) return bf_fail(error, BNFF_E_MEMORY, "no memory for a context");
     context->allocator = options->allocator;
@@ -45,7 +50,7 @@ bnff_status bnff_context_create(const bnff_context_options *options, bnff_contex
     context->kernels = kernels;
     context->threads = options->threads ? options->threads : bf_env_threads();
     if (!context->threads) context->threads = bf_threads_available();
-    context->target = bf_target_detect();
+    context->target = target;
     context->target.isa = kernels->isa;
     context->target.vector = kernels->vector;
     context->target.cells = context->threads;

@@ -40,6 +40,7 @@ const char *bf_env_threads_wrong(void)
 }
 
 const char *bf_env_max_isa(void) { return get("BNFF_MAX_ISA"); }
+const char *bf_env_caches(void) { return get("BNFF_CACHES"); }
 const char *bf_env_dump(void) { return get("BNFF_DUMP"); }
 bool bf_env_verify(void) { const char *v = get("BNFF_VERIFY"); return v && strcmp(v, "0"); }
 

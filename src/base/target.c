@@ -1,6 +1,7 @@
 #include "base/target.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -56,6 +57,25 @@ bf_target bf_target_detect(void)
     const size_t shared = shared_cache();
     if (shared) target.l3 = shared;
     return target;
+}
+
+bool bf_target_set_caches(bf_target *target, const char *text)
+{
+    size_t sizes[3];
+    for (int i = 0; i < 3; i++) {
+        char *end;
+        if (*text < '0' || *text > '9') return false;
+        const unsigned long long value = strtoull(text, &end, 10);
+        const int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : 0;
+        if (value == 0 || value > (1ull << 40 >> shift)) return false;
+        sizes[i] = (size_t)value << shift;
+        if (i && sizes[i] <= sizes[i - 1]) return false;
+        text = end + (shift != 0);
+        if (*text != (i < 2 ? ',' : '\0')) return false;
+        text++;
+    }
+    target->l1 = sizes[0], target->l2 = sizes[1], target->l3 = sizes[2];
+    return true;
 }
 
 const char *bf_cpu_isa(void)

@@ -2,6 +2,7 @@
 #ifndef BF_TARGET_H
 #define BF_TARGET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct bf_target {
@@ -14,6 +15,10 @@ typedef struct bf_target {
 
 /* Cache sizes of this machine (32 KiB, 1 MiB, 16 MiB where it does not tell); isa, vector and cells are left zero. */
 bf_target bf_target_detect(void);
+
+/* Take the sizes of the caches from text, "L1,L2,L3" in bytes or with K or M, each level larger than the one before it. False if it is
+ * not that. */
+bool bf_target_set_caches(bf_target *target, const char *text);
 
 /* Name of the best instruction set of this CPU: "avx512", "avx2", "neon" or "plain". */
 const char *bf_cpu_isa(void);

@@ -15,7 +15,7 @@ void bnff_plan_describe(const bnff_plan *plan, bnff_plan_info *info)
     const bnff_plan_info all = {.size = size, .batch = plan->batch, .height = plan->height, .width = plan->width, .cells = plan->cells, .tasks = plan->task_count,
                                 .arena_bytes = plan->arena_bytes, .weight_bytes = weights, .forward_flops = plan->forward_flops,
                                 .backward_flops = plan->backward_flops, .traffic_bytes = plan->traffic_bytes, .batchnorms = plan->batchnorms,
-                                .batchnorms_fused = plan->batchnorms_fused};
+                                .batchnorms_fused = plan->batchnorms_fused, .line_bytes = plan->traffic_lines};
     __builtin_memcpy(info, &all, size < sizeof all ? size : sizeof all);
 }
 
@@ -80,9 +80,10 @@ static void print_json(const bnff_plan *plan, bf_text *text)
 {
     bool first = true;
     bf_text_add(text, "{\"batch\":%d,\"height\":%d,\"width\":%d,\"training\":%s,\"cells\":%d,\"isa\":\"%s\",\"level\":\"%s\",\"algorithm\":\"%s\",\"arena_bytes\":%zu,"
-                "\"forward_flops\":%.0f,\"backward_flops\":%.0f,\"modelled_traffic_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"placements\":[",
+                "\"forward_flops\":%.0f,\"backward_flops\":%.0f,\"modelled_traffic_bytes\":%.0f,\"modelled_line_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"placements\":[",
                 plan->batch, plan->height, plan->width, plan->settings.train ? "true" : "false", plan->cells, plan->context->target.isa,
-                bnff_level_name((int)plan->settings.level), bf_algorithm_text(plan->algorithm), plan->arena_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->batchnorms,
+                bnff_level_name((int)plan->settings.level), bf_algorithm_text(plan->algorithm), plan->arena_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->traffic_lines,
+                plan->batchnorms,
                 plan->batchnorms_fused);
     for (int i = 0; i < plan->graph.node_count; i++)
         if (is_batchnorm_part(plan->graph.nodes[i].op)) print_batchnorm_node(plan, i, true, &first, text);
@@ -91,7 +92,7 @@ static void print_json(const bnff_plan *plan, bf_text *text)
         const bf_task *task = &plan->tasks[t];
         bf_text_add(text, "%s{\"kind\":\"%s\",\"name\":", t ? "," : "", bf_task_kind_text(task->kind));
         bf_text_json(text, task->name);
-        bf_text_add(text, ",\"backward\":%s,\"flops\":%.0f,\"bytes\":%.0f,\"balance\":%.3f}", task->backward ? "true" : "false", task->flops, task->bytes, balance(plan, task));
+        bf_text_add(text, ",\"backward\":%s,\"flops\":%.0f,\"bytes\":%.0f,\"line_bytes\":%.0f,\"balance\":%.3f}", task->backward ? "true" : "false", task->flops, task->bytes, task->line_bytes, balance(plan, task));
     }
     bf_text_add(text, "]}\n");
 }

@@ -130,7 +130,7 @@ static bnff_status build(bnff_plan *plan, const bnff_plan_options *o, bnff_error
         *(t < plan->forward_tasks ? &plan->forward_flops : &plan->backward_flops) += plan->tasks[t].flops;
     }
     BF_TRY(bf_place_memory(plan, error));
-    bf_model_traffic(plan);
+    BF_TRY(bf_model_traffic(plan, error));
     count_batchnorms(plan);
     bf_log(plan->context, "plan", "batch,%d,size,%dx%d,tasks,%d,arena,%zu,bn_fused,%d/%d", plan->batch, plan->height, plan->width, plan->task_count,
            plan->arena_bytes, plan->batchnorms_fused, plan->batchnorms);

@@ -150,7 +150,8 @@ typedef struct bf_task {
     size_t scratch;        /* bytes of scratch a cell needs */
     size_t shared;         /* bytes of shared scratch: packed weights and partial weight gradients */
     size_t shared_arena;   /* their byte offset */
-    double flops, bytes;   /* nominal, modelled */
+    double flops, bytes;   /* nominal; modelled main-memory bytes */
+    double line_bytes;     /* modelled lines that enter the cache, in bytes (traffic.c) */
     double pixels;         /* of GRAD_FINALIZE: M of its batch normalization */
     char *name;
 } bf_task;
@@ -170,7 +171,7 @@ struct bnff_plan {
     bool *param_covered;   /* per parameter: some task writes its gradient */
     bool *frozen_params;   /* copies of the options */
     bool *frozen_stats;
-    double forward_flops, backward_flops, traffic_bytes;
+    double forward_flops, backward_flops, traffic_bytes, traffic_lines;
     int batchnorms, batchnorms_fused;
 };
 
@@ -244,6 +245,6 @@ bnff_status bf_lower(bnff_plan *plan, bnff_error *error);
 /* arena.c: lifetimes to offsets. */
 bnff_status bf_place_memory(bnff_plan *plan, bnff_error *error);
 /* traffic.c: modelled main-memory bytes of each task. */
-void bf_model_traffic(bnff_plan *plan);
+bnff_status bf_model_traffic(bnff_plan *plan, bnff_error *error);
 
 #endif

@@ -56,6 +56,9 @@ bnff.check("doctor's instruction set is one of its list", machine.get("isa") in 
 bnff("doctor", "doctor", out=["^kernels ", "^memory ", "^libraries ", "^data "])
 bnff("threads on the command line", "doctor -t3", out=r"^threads +3, by --threads")
 bnff("the plain kernels", "doctor --json", out='"isa": "plain"', env={"BNFF_MAX_ISA": "plain"})
+bnff("caches to plan for", "plan resnet20 -b 2 --json", out='"modelled_line_bytes"', env={"BNFF_CACHES": "32K,256K,4M"})
+for wrong in "32K,256K", "32K,32K,4M", "32K,256K,4M,", "0,256K,4M", "-1,2,3", "32K,256K,99999999999999999999M", "1,2,x":
+    bnff(f"caches of {wrong}", "plan resnet20", code=2, err=f"BNFF_CACHES={wrong}", env={"BNFF_CACHES": wrong})
 bnff("an instruction set that does not exist", "doctor", code=2, err="instruction set 'sse9'", env={"BNFF_MAX_ISA": "sse9"})
 
 zoo = bnff("models --json", "models 'densenet1?1' --json", out=JSON)

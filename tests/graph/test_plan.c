@@ -141,6 +141,70 @@ static void restructured_plans_are_smaller(void **state)
     free_plan(deep);
 }
 
+/* -- modelled traffic -- */
+
+/* A convolution of 1 x 1 whose tensors of 401,408 bytes outgrow the cache by far: each is written once and read once, the input and
+ * output once more by the copies from and to the caller. */
+static void traffic_of_one_convolution(void **state)
+{
+    (void)state;
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_graph *g;
+    assert_int_equal(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 1, .max_isa = "plain"}, &context, &e), BNFF_OK);
+    assert_int_equal(bnff_graph_create(&g, &e), BNFF_OK);
+    bnff_output(g, bnff_conv2d(g, "conv", bnff_input(g, "x", 32), &(bnff_conv_options){.out_channels = 32}));
+    const double tensor = 4.0 * 28 * 28 * 32 * sizeof(float), weights = 32 * 32 * sizeof(float), cache = 64 << 10;
+    for (int large = 0; large < 2; large++) {
+        test_case("%s cache", large ? "large" : "small");
+        bnff_plan *plan;
+        bnff_plan_info info = {.size = sizeof info};
+        context->target = (bf_target){.isa = "plain", .vector = 4, .cells = 1, .l1 = 4 << 10, .l2 = 16 << 10, .l3 = large ? 1 << 30 : (size_t)cache};
+        const bnff_plan_options options = {.size = sizeof options, .batch = 4, .height = 28, .width = 28, .mode = BNFF_EVALUATE, .cells = 1};
+        assert_int_equal(bnff_plan_create(context, g, &options, &plan, &e), BNFF_OK);
+        bnff_plan_describe(plan, &info);
+        const double small = 2 * weights + (double)plan->scratch_bytes + 4 * 64; /* weights and their packed copy; scratch */
+        if (large) { /* everything enters once, nothing leaves */
+            assert_true(info.line_bytes >= 4 * tensor + weights && info.line_bytes <= 4 * tensor + small);
+            assert_true(info.traffic_bytes >= tensor + weights && info.traffic_bytes <= tensor + small);
+        } else { /* what is left in the cache at the end is not written back any more */
+            assert_true(info.line_bytes >= 6 * tensor && info.line_bytes <= 6 * tensor + small);
+            assert_true(info.traffic_bytes >= 6 * tensor - cache && info.traffic_bytes <= 6 * tensor + small);
+        }
+        bnff_plan_destroy(&plan);
+    }
+    bnff_graph_destroy(&g);
+    bnff_context_destroy(&context);
+}
+
+/* A larger cache never means more traffic here, and restructuring means less. */
+static void traffic_follows_cache_and_level(void **state)
+{
+    (void)state;
+    double before[2] = {1e30, 1e30};
+    for (size_t l3 = 256 << 10; l3 <= 64 << 20; l3 *= 4) {
+        double bytes[2];
+        for (int k = 0; k < 2; k++) {
+            bnff_plan *first = plan_for("densenet-bc-22-12", 8, 32, k ? "icf" : "layerwise", 1, BNFF_TRAIN), *plan;
+            bnff_graph *g;
+            bnff_error e = {0};
+            first->context->target.l3 = l3;
+            assert_int_equal(bnff_graph_create(&g, &e), BNFF_OK);
+            assert_int_equal(bnff_model_build(g, "densenet-bc-22-12", &(bnff_model_options){.classes = 10}, &e), BNFF_OK);
+            const bnff_plan_options options = {.size = sizeof options, .batch = 8, .height = 32, .width = 32, .mode = BNFF_TRAIN, .level = k ? "icf" : "layerwise", .cells = 1};
+            assert_int_equal(bnff_plan_create(first->context, g, &options, &plan, &e), BNFF_OK);
+            bytes[k] = plan->traffic_lines;
+            assert_true(bytes[k] <= 1.01 * before[k]); /* sectors grow with the cache: rounding */
+            before[k] = bytes[k];
+            bnff_plan_destroy(&plan);
+            bnff_graph_destroy(&g);
+            free_plan(first);
+        }
+        test_case("cache of %zu KiB: %.0f and %.0f bytes", l3 >> 10, bytes[0], bytes[1]);
+        assert_true(bytes[1] < 0.7 * bytes[0]);
+    }
+}
+
 /* -- refusals -- */
 
 static void options_are_checked(void **state)
@@ -183,6 +247,7 @@ static void options_are_checked(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {test(placements_are_golden), test(live_values_never_overlap), test(blocks_respect_borders),
-                                              test(restructured_plans_are_smaller), test(options_are_checked)};
+                                              test(restructured_plans_are_smaller), test(traffic_of_one_convolution),
+                                              test(traffic_follows_cache_and_level), test(options_are_checked)};
     return run_all(tests);
 }
