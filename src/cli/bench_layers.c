@@ -4,23 +4,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct arguments {
-    const char *model, *level, *algorithm, *profile;
-    int batch, size, threads, rounds;
-    bool json;
-};
-
-#define FIELD(name) offsetof(struct arguments, name)
 static const cli_option options[] = {
-    {"model,m", CLI_STRING, FIELD(model), "NAME", "Model (densenet121)."},
-    {"batch-size,batch,b", CLI_INT, FIELD(batch), "N", "Images a step (32).", 1, 65536},
-    {"size,img-size", CLI_INT, FIELD(size), "N", "Side of the images. Default: what the model was published for.", 1, 4096},
-    {"level", CLI_STRING, FIELD(level), "NAME", "Level of restructuring."},
-    {"conv", CLI_STRING, FIELD(algorithm), "NAME", CLI_CONV_HELP},
-    {"rounds,repetitions,r", CLI_INT, FIELD(rounds), "R", "Steps; the median of each task is shown (5).", 1, 1000},
-    {"threads,t", CLI_INT, FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096},
-    {"profile", CLI_STRING, FIELD(profile), "FILE", "Also write the last step as trace events, which Perfetto and chrome://tracing open."},
-    {"json", CLI_FLAG, FIELD(json), NULL, "One JSON document: machine, tasks."},
+    {"model,m", CLI_STRING, BENCH_FIELD(models), "NAME", "Model (densenet121)."},
+    BENCH_BATCH,
+    BENCH_SIZE,
+    {"level", CLI_STRING, BENCH_FIELD(levels), "NAME", "Level of restructuring."},
+    BENCH_CONV,
+    {"rounds,repetitions,r", CLI_INT, BENCH_FIELD(rounds), "R", "Steps; the median of each task is shown (5).", 1, 1000},
+    BENCH_THREADS,
+    {"profile", CLI_STRING, BENCH_FIELD(profile), "FILE", "Also write the last step as trace events, which Perfetto and chrome://tracing open."},
+    {"json", CLI_FLAG, BENCH_FIELD(json), NULL, "One JSON document: machine, tasks."},
     {0},
 };
 
@@ -98,23 +91,19 @@ static void print_table(const struct result *r)
     printf("\nFMA peak %.0f GFLOP/s, copying %.1f GB/s; modelled: main-memory bytes of the plan's model\n", 1e-9 * r->peak, 1e-9 * r->copy);
 }
 
-static int print_json(const struct arguments *args, const bench_network *n, const struct result *r)
+static int print_json(const bench_arguments *args, const bench_network *n, const struct result *r)
 {
-    bnff_machine machine = {.size = sizeof machine};
-    bnff_machine_describe(&machine);
     json_t *tasks = json_array();
     for (int i = 0; i < r->count; i++) {
         const bnff_task_profile *t = &r->tasks[i].last;
         const double s = r->tasks[i].median_s;
         json_array_append_new(tasks, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "kind", t->kind, "ms", 1e3 * s, "flops",
-                                               t->flops, "gflops",
-                                               s > 0 ? 1e-9 * t->flops / s : 0, "peak_fraction", s > 0 ? t->flops / s / r->peak : 0, "gbs",
-                                               s > 0 ? 1e-9 * t->bytes / s : 0, "modelled_bytes", t->bytes));
+                                               t->flops, "gflops", s > 0 ? 1e-9 * t->flops / s : 0, "peak_fraction", s > 0 ? t->flops / s / r->peak : 0,
+                                               "gbs", s > 0 ? 1e-9 * t->bytes / s : 0, "modelled_bytes", t->bytes));
     }
-    return cli_json_print(json_pack("{s:{s:s, s:s, s:i, s:f, s:f}, s:s, s:i, s:i, s:s, s:s, s:o}", "machine", "cpu", machine.cpu, "isa",
-                                    bnff_context_isa(n->context),
-                                    "threads", bnff_context_threads(n->context), "fma_peak_gflops", 1e-9 * r->peak, "copy_gbs", 1e-9 * r->copy, "model", args->model,
-                                    "batch", n->batch, "size", n->size, "level", args->level, "algorithm", args->algorithm, "tasks", tasks));
+    return cli_json_print(json_pack("{s:o, s:s, s:i, s:o, s:i, s:i, s:s, s:s, s:o}", "machine", bench_machine_json(n->context, r->peak, r->copy), "model",
+                                    args->models, "batch", n->batch, "size", bench_size_json(n->height, n->width), "height",
+                                    n->height, "width", n->width, "level", args->levels, "algorithm", args->algorithms, "tasks", tasks));
 }
 
 /* Trace Event format: complete events ("X") in microseconds from the first task on. */
@@ -137,25 +126,24 @@ static int write_profile(const char *path, const struct result *r)
     return cli_output_close(&output, true);
 }
 
-static int bench(bnff_context *context, const struct arguments *args, bnff_error *error)
+static int bench(bnff_context *context, const bench_arguments *args)
 {
+    bnff_error error;
     bench_network network;
     bnff_plan *plan = NULL;
     bnff_run *run = NULL;
     struct result result = {0};
     double read;
-    bnff_status status = bench_network_open(context, args->model, args->batch, args->size, &network, error);
-    if (status) return cli_fail(error);
+    bnff_status status = bench_network_open(context, args->models, args->batches[0], args->height, args->width, &network, &error);
+    if (status) return cli_fail(&error);
     bench_probes probes;
     bench_probes_begin(&probes, context);
-    const bnff_plan_options plan_options = {.size = sizeof plan_options, .batch = network.batch, .height = network.size, .width = network.size,
-                                            .mode = BNFF_TRAIN, .level = args->level, .algorithm = args->algorithm};
-    status = bnff_measure_bandwidth(context, 0.3, &read, &result.copy, error);
-    if (status == BNFF_OK) status = bnff_plan_create(context, network.graph, &plan_options, &plan, error);
-    if (status == BNFF_OK) status = bnff_run_acquire(network.pool, plan, &run, error);
-    if (status == BNFF_OK) status = measure(&network, run, args->rounds, &result, &probes, error);
+    status = bnff_measure_bandwidth(context, 0.3, &read, &result.copy, &error);
+    if (status == BNFF_OK) status = bench_network_plan(&network, args->levels, args->algorithms, &plan, &error);
+    if (status == BNFF_OK) status = bnff_run_acquire(network.pool, plan, &run, &error);
+    if (status == BNFF_OK) status = measure(&network, run, args->rounds, &result, &probes, &error);
     result.peak = bench_probes_median(&probes);
-    int code = status ? cli_fail(error) : EXIT_DONE;
+    int code = status ? cli_fail(&error) : EXIT_DONE;
     if (code == EXIT_DONE && args->profile) code = write_profile(args->profile, &result);
     if (code == EXIT_DONE && args->json) code = print_json(args, &network, &result);
     else if (code == EXIT_DONE) print_table(&result);
@@ -169,15 +157,10 @@ static int bench(bnff_context *context, const struct arguments *args, bnff_error
 
 static int run(const cli_command *self, int argc, char **argv)
 {
-    struct arguments args = {.model = "densenet121", .level = bnff_default_level(), .algorithm = bnff_default_algorithm(), .batch = 32, .rounds = 5};
-    cli_positionals words;
-    int code = cli_parse(self, argc, argv, &args, &words);
-    if (code < 0) code = cli_expect(self, &words, 0, 0);
-    if (code >= 0) return code;
-    bnff_error error;
+    bench_arguments args = {.models = "densenet121", .levels = bnff_default_level(), .algorithms = bnff_default_algorithm(), .rounds = 5};
     bnff_context *context = NULL;
-    if (cli_context(args.threads, &context, &error)) return cli_fail(&error);
-    code = bench(context, &args, &error);
+    int code = bench_begin(self, argc, argv, &args, &context);
+    if (code < 0) code = bench(context, &args);
     bnff_context_destroy(&context);
     return code;
 }

@@ -1,4 +1,6 @@
 """The benchmarks print what they promise; how fast they are is not looked at here."""
+import xml.etree.ElementTree
+
 from harness import ANY, JSON, Harness
 
 bnff = Harness()
@@ -7,14 +9,41 @@ peak = bnff("bench peak --json", "bench peak --seconds 0.05 --json", out=JSON)
 bnff.check("bench peak", peak.get("fma_peak_gflops", {}).get("f32", 0) > 0 and peak.get("copy_gbs", 0) > 0, peak)
 
 step = bnff("bench step --json", "bench step -m resnet20 -b 4 -r 2 --level layerwise,tuned --conv direct,auto --json", out=JSON)
-FIELDS = {"model", "batch", "size", "level", "algorithm", "dtype", "step_s_median", "step_s_min", "images_per_s", "gflop_per_image", "peak_fraction", "forward_s",
+FIELDS = {"model", "batch", "size", "height", "width", "level", "algorithm", "dtype", "step_s_median", "step_s_min", "images_per_s", "gflop_per_image", "peak_fraction", "forward_s",
           "backward_s", "update_s", "peak_rss_bytes", "arena_bytes", "modelled_traffic_bytes", "retaken"}
 bnff.check("bench step: a machine", set(step.get("machine", {})) == {"cpu", "isa", "threads", "fma_peak_gflops", "copy_gbs"}, step)
 bnff.check("bench step: four runs with all fields", [(r["level"], r["algorithm"]) for r in step.get("runs", [])] == [("layerwise", "direct"), ("layerwise", "auto"), ("tuned", "direct"), ("tuned", "auto")] and all(set(r) == FIELDS for r in step["runs"]), step)
 bnff.check("bench step: memory and times are measured", all(r["peak_rss_bytes"] > r["arena_bytes"] > 0 and r["step_s_median"] > 0 for r in step.get("runs", [{}])), step)
 bnff("bench step, a table", "bench step -m resnet20 -b 2 -r 1 --no-rss", out="resnet20 +2 +32")
+bnff("bench step of several batches and oblong images", "bench step -m resnet20,mobilenet_v2 -b 1,3 -r 1 --size 33x47 --no-rss",
+     out=["resnet20 +1 +33x47", "resnet20 +3 +33x47", "mobilenet_v2 +1 +33x47", "mobilenet_v2 +3 +33x47"], timeout=250)
+bnff("bench step of a size that is none", "bench step -m resnet20 --size 33x", code=2, err="height x width")
+bnff("bench step of a batch that is none", "bench step -m resnet20 -b 3,", code=2, err="-b 3,: numbers from 1")
+bnff("bench step without the memory for it", "bench step -m densenet169 -b 65536 --size 512", code=1, err=["needs", "hint: (batch [0-9]+|no batch) fits"])
 bnff("bench step of an unknown model", "bench step -m resnet21x", code=2, err="unknown model")
 bnff("bench step of an unknown level", "bench step -m resnet20 --level fast", code=2, err="fast")
+
+ablation = bnff("bench ablation --json", "bench ablation -m resnet20 -b 2,3 -r 1 --project 4 --svg ablation.svg --json", out=JSON, timeout=250)
+runs = ablation.get("runs", [])
+LEVELS = ["layerwise", "tuned", "mvf", "rcf", "bnff", "icf"]
+bnff.check("bench ablation: all levels at each batch", [(r["batch"], r["level"]) for r in runs] == [(b, level) for b in (2, 3) for level in LEVELS], runs)
+bnff.check("bench ablation: ratios are those of its times", len(runs) == 12 and all(
+    abs(r["over_layerwise"] - runs[i // 6 * 6]["step_s_median"] / r["step_s_median"]) < 1e-6 and
+    abs(r["over_tuned"] - runs[i // 6 * 6 + 1]["step_s_median"] / r["step_s_median"]) < 1e-6 for i, r in enumerate(runs)), runs)
+
+
+def projection(run):
+    """The formula of docs/cli.md."""
+    copy = run["modelled_traffic_bytes"] / (1e9 * ablation["machine"]["copy_gbs"])
+    return max(run["step_s_median"] - copy, 0) + run["modelled_traffic_bytes"] / (4e9 * ablation["machine"]["threads"])
+
+
+bnff.check("bench ablation: projections are those of its formula", runs and all(abs(r["projected_s"] - projection(r)) < 1e-6 for r in runs), ablation)
+picture = xml.etree.ElementTree.parse("ablation.svg").getroot()
+texts = ["".join(t.itertext()) for t in picture.iter("{http://www.w3.org/2000/svg}text")]
+bnff.check("bench ablation --svg: well-formed, a row a level, the projection called one",
+           all(texts.count(level) == 2 for level in LEVELS) and "a projection, not measured" in texts, texts)
+bnff("bench ablation, a table", "bench ablation -m resnet20 -b 2 -r 1 --no-rss --level tuned,icf", out=["resnet20, batch 2, 32 pixels", r"icf +[0-9.]+ .* - ", "PROJECTION, not a measurement"])
 
 layers = bnff("bench layers --json", "bench layers -m resnet20 -b 2 -r 1 --json --profile trace.json", out=JSON)
 bnff.check("bench layers: every task", len(layers.get("tasks", [])) > 20 and all(t["ms"] >= 0 for t in layers["tasks"]), layers)

@@ -17,7 +17,7 @@ for command in COMMANDS:
     text = bnff(f"{command} --help", f"{command} --help", out=[rf"^usage: bnff {command}", "examples:"])
     bnff.check(f"help {command} says the same", bnff(f"help {command}", f"help {command}", out=ANY) == text)
     bnff.check(f"{command} --help fits 110 columns", all(len(line) <= 110 for line in text.splitlines()), max(text.splitlines(), key=len))
-for command in ("step", "layers", "conv", "peak"):
+for command in ("step", "ablation", "layers", "conv", "peak"):
     bnff(f"bench {command} --help", f"bench {command} --help", out=[rf"^usage: bnff bench {command}", "--json"])
 
 # -- Flags -----------------------------------------------------------------------------------------------------------------
