@@ -9,27 +9,31 @@ BF_INLINE void load_channels(vf *v, const float *p, const int c)
     for (int i = 0; i < c / V; i++) v[i] = v_load(p + i * V);
 }
 
-BF_INLINE void copy_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const int c)
+/* Past the caches or through them: a kernel and its _stream twin are one function with a constant. */
+BF_INLINE void put(float *dst, vf v, const bool stream)
+{
+    if (stream) v_stream(dst, v);
+    else v_store(dst, v);
+}
+BF_INLINE void put_end(const bool stream)
+{
+    if (stream) v_stream_end();
+}
+
+BF_INLINE void copy_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const bool stream, const int c)
 {
     for (int j = 0; j < n; j++, dst += ldd, src += lds)
         BF_UNROLL
-        for (int i = 0; i < c; i += V) v_store(dst + i, v_load(src + i));
+        for (int i = 0; i < c; i += V) put(dst + i, v_load(src + i), stream);
+    put_end(stream);
 }
 void BF_ISA_NAME(copy)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, int c)
 {
-    BF_BY_C(c, copy_any, dst, ldd, src, lds, n);
-}
-
-BF_INLINE void copy_stream_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const int c)
-{
-    for (int j = 0; j < n; j++, dst += ldd, src += lds)
-        BF_UNROLL
-        for (int i = 0; i < c; i += V) v_stream(dst + i, v_load(src + i));
-    v_stream_end();
+    BF_BY_C(c, copy_any, dst, ldd, src, lds, n, false);
 }
 void BF_ISA_NAME(copy_stream)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, int c)
 {
-    BF_BY_C(c, copy_stream_any, dst, ldd, src, lds, n);
+    BF_BY_C(c, copy_any, dst, ldd, src, lds, n, true);
 }
 
 BF_INLINE void fill_any(float *dst, ptrdiff_t ldd, float value, int n, const int c)
@@ -42,45 +46,61 @@ BF_INLINE void fill_any(float *dst, ptrdiff_t ldd, float value, int n, const int
 void BF_ISA_NAME(fill)(float *dst, ptrdiff_t ldd, float value, int n, int c) { BF_BY_C(c, fill_any, dst, ldd, value, n); }
 
 BF_INLINE void affine_act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, const float *s, const float *p,
-                              const float *t, float slope, const int kind, const int c)
+                              const float *t, float slope, const bool stream, const int kind, const int c)
 {
     vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS];
     load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
     for (int j = 0; j < n; j++, dst += ldd, x += ldx)
         BF_UNROLL
-        for (int i = 0; i < c / V; i++) v_store(dst + i * V, f_act(f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]), kind, slope));
+        for (int i = 0; i < c / V; i++) put(dst + i * V, f_act(f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]), kind, slope), stream);
+    put_end(stream);
 }
 void BF_ISA_NAME(affine_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
                              const float *t, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope);
+    BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope, false);
+}
+void BF_ISA_NAME(affine_act_stream)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
+                                    const float *t, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope, true);
 }
 
-BF_INLINE void act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, float slope, const int kind, const int c)
+BF_INLINE void act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, float slope, const bool stream, const int kind, const int c)
 {
     for (int j = 0; j < n; j++, dst += ldd, x += ldx)
         BF_UNROLL
-        for (int i = 0; i < c; i += V) v_store(dst + i, f_act(v_load(x + i), kind, slope));
+        for (int i = 0; i < c; i += V) put(dst + i, f_act(v_load(x + i), kind, slope), stream);
+    put_end(stream);
 }
 void BF_ISA_NAME(act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, act_any, dst, ldd, x, ldx, n, act.slope);
+    BF_BY_ACT(act.kind, c, act_any, dst, ldd, x, ldx, n, act.slope, false);
+}
+void BF_ISA_NAME(act_stream)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, act_any, dst, ldd, x, ldx, n, act.slope, true);
 }
 
-BF_INLINE void add_act_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, float slope,
+BF_INLINE void add_act_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, float slope, const bool stream,
                            const int kind, const int c)
 {
     for (int j = 0; j < n; j++, dst += ldd, a += lda, b += ldb)
         BF_UNROLL
-        for (int i = 0; i < c; i += V) v_store(dst + i, f_act(v_load(a + i) + v_load(b + i), kind, slope));
+        for (int i = 0; i < c; i += V) put(dst + i, f_act(v_load(a + i) + v_load(b + i), kind, slope), stream);
+    put_end(stream);
 }
 void BF_ISA_NAME(add_act)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope);
+    BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, false);
+}
+void BF_ISA_NAME(add_act_stream)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, true);
 }
 
 BF_INLINE void affine_add_act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n,
-                                  const float *s, const float *p, const float *t, float slope, const int kind, const int c)
+                                  const float *s, const float *p, const float *t, float slope, const bool stream, const int kind, const int c)
 {
     vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS];
     load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
@@ -88,29 +108,40 @@ BF_INLINE void affine_add_act_any(float *dst, ptrdiff_t ldd, const float *x, ptr
         BF_UNROLL
         for (int i = 0; i < c / V; i++) {
             const vf y = f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]);
-            v_store(dst + i * V, f_act(y + v_load(b + i * V), kind, slope));
+            put(dst + i * V, f_act(y + v_load(b + i * V), kind, slope), stream);
         }
+    put_end(stream);
 }
 void BF_ISA_NAME(affine_add_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n, int c,
                                  const float *s, const float *p, const float *t, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope);
+    BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope, false);
+}
+void BF_ISA_NAME(affine_add_act_stream)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n,
+                                        int c, const float *s, const float *p, const float *t, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope, true);
 }
 
-BF_INLINE void act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, float slope,
+BF_INLINE void act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, float slope, const bool stream,
                             const int kind, const int c)
 {
     for (int j = 0; j < n; j++, dst += ldd, g += ldg, u += ldu)
         BF_UNROLL
-        for (int i = 0; i < c; i += V) v_store(dst + i, f_act_grad(v_load(g + i), v_load(u + i), kind, slope));
+        for (int i = 0; i < c; i += V) put(dst + i, f_act_grad(v_load(g + i), v_load(u + i), kind, slope), stream);
+    put_end(stream);
 }
 void BF_ISA_NAME(act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, int c, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, act_grad_any, dst, ldd, g, ldg, u, ldu, n, act.slope);
+    BF_BY_ACT(act.kind, c, act_grad_any, dst, ldd, g, ldg, u, ldu, n, act.slope, false);
+}
+void BF_ISA_NAME(act_grad_stream)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, int c, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, act_grad_any, dst, ldd, g, ldg, u, ldu, n, act.slope, true);
 }
 
 BF_INLINE void affine_act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n,
-                                   const float *s, const float *p, const float *t, float slope, const int kind, const int c)
+                                   const float *s, const float *p, const float *t, float slope, const bool stream, const int kind, const int c)
 {
     vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS];
     load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
@@ -118,29 +149,41 @@ BF_INLINE void affine_act_grad_any(float *dst, ptrdiff_t ldd, const float *g, pt
         BF_UNROLL
         for (int i = 0; i < c / V; i++) {
             const vf u = f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]);
-            v_store(dst + i * V, f_act_grad(v_load(g + i * V), u, kind, slope));
+            put(dst + i * V, f_act_grad(v_load(g + i * V), u, kind, slope), stream);
         }
+    put_end(stream);
 }
 void BF_ISA_NAME(affine_act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n, int c,
                                   const float *s, const float *p, const float *t, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope);
+    BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope, false);
+}
+void BF_ISA_NAME(affine_act_grad_stream)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n,
+                                         int c, const float *s, const float *p, const float *t, bf_act act)
+{
+    BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope, true);
 }
 
 BF_INLINE void bn_dx_any(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, const float *s,
-                         const float *p, const float *c1, const float *c0, const int c)
+                         const float *p, const float *c1, const float *c0, const bool stream, const int c)
 {
     vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], c1v[BF_MAX_VECTORS], c0v[BF_MAX_VECTORS];
     load_channels(sv, s, c), load_channels(pv, p, c), load_channels(c1v, c1, c), load_channels(c0v, c0, c);
     for (int j = 0; j < n; j++, dst += ldd, dy += ldy, x += ldx)
         BF_UNROLL
         for (int i = 0; i < c / V; i++)
-            v_store(dst + i * V, f_bn_dx(v_load(dy + i * V), v_load(x + i * V), sv[i], pv[i], c1v[i], c0v[i]));
+            put(dst + i * V, f_bn_dx(v_load(dy + i * V), v_load(x + i * V), sv[i], pv[i], c1v[i], c0v[i]), stream);
+    put_end(stream);
 }
 void BF_ISA_NAME(bn_dx)(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
                         const float *s, const float *p, const float *c1, const float *c0)
 {
-    BF_BY_C(c, bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, c1, c0);
+    BF_BY_C(c, bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, c1, c0, false);
+}
+void BF_ISA_NAME(bn_dx_stream)(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
+                               const float *s, const float *p, const float *c1, const float *c0)
+{
+    BF_BY_C(c, bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, c1, c0, true);
 }
 
 BF_INLINE void scale_add_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, float scale, const float *b, ptrdiff_t ldb, int n,

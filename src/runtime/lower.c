@@ -112,6 +112,15 @@ static void add_store(lowering *l, bf_builder *b, bf_step_kind kind, int value, 
     else bf_build_step(b, store);
 }
 
+/* All of `value` is at `from`: to storage. */
+static void add_copy(const lowering *l, bf_builder *b, int value, bf_operand from)
+{
+    bf_step copy = bf_build_new(BF_STEP_COPY, (bf_operand){BF_VALUE, value, 0});
+    copy.a = from;
+    copy.stream = bf_leaves_cache(l->plan, value);
+    bf_build_step(b, copy);
+}
+
 /* A contribution to `value` at `from` joins what is stored already: in `from` itself where the epilogue reads on (`read`), so that it
  * reads the sum; then to storage where others want it (`needed`). */
 static void store_complete(lowering *l, bf_builder *b, int value, bf_operand from, bool needed, bool read)
@@ -128,12 +137,11 @@ static void store_complete(lowering *l, bf_builder *b, int value, bf_operand fro
         complete.add_block = blocks;
         bf_build_step(b, complete);
         if (!needed) return;
-        bf_step copy = bf_build_new(BF_STEP_COPY, stored);
-        copy.a = from;
-        bf_build_step(b, copy);
+        add_copy(l, b, value, from);
     } else if (needed || any) {
         bf_step store = bf_build_new(BF_STEP_STORE, stored);
         store.a = from;
+        store.stream = bf_leaves_cache(l->plan, value);
         store.add_block = blocks;
         bf_build_step(b, store);
     } else bf_free(blocks);
@@ -187,15 +195,11 @@ static bool lower_result(lowering *l, bf_task *task, int node, int result)
     if (!any && !more) return bf_free(blocks), true; /* straight to storage */
     bf_step step = more ? bf_build_new(BF_STEP_COMPLETE, tile) : bf_build_new(BF_STEP_STORE, stored);
     step.a = more ? stored : tile;
+    step.stream = bf_leaves_cache(l->plan, result);
     step.add_block = blocks;
     if (any || !more) bf_build_step(&b, step);
     else bf_free(blocks);
-    if (more && needed) {
-        step = bf_build_new(BF_STEP_COPY, stored);
-        step.a = tile;
-        step.stream = bf_leaves_cache(l->plan, result);
-        bf_build_step(&b, step);
-    }
+    if (more && needed) add_copy(l, &b, result, tile);
     return lower_epilogue(l, &b, node, result, tile);
 }
 
@@ -231,15 +235,20 @@ static bool lower_sweep(lowering *l, int i)
     bool any;
     bool *blocks = claim(l, v, &any);
     if (!blocks) return false;
-    const bf_operand stored = {BF_VALUE, v, 0}, dst = any ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : stored;
+    const bool stream = bf_leaves_cache(l->plan, v), reads_on = stream && has_epilogue_nodes(l, i); /* not from beyond the caches */
+    const bf_operand stored = {BF_VALUE, v, 0}, dst = any || reads_on ? (bf_operand){BF_TEMP, task->epilogue.temps++, 0} : stored;
     bf_build_node(&b, node, dst);
     if (any) {
         bf_step store = bf_build_new(BF_STEP_STORE, stored);
         store.a = dst;
         store.add_block = blocks;
         bf_build_step(&b, store);
-    } else bf_free(blocks);
-    return lower_epilogue(l, &b, i, v, stored); /* what was there before is in the sum now */
+    } else {
+        bf_free(blocks);
+        if (reads_on) add_copy(l, &b, v, dst);
+        else if (!b.failed) task->epilogue.steps[task->epilogue.count - 1].stream = stream;
+    }
+    return lower_epilogue(l, &b, i, v, reads_on && !any ? dst : stored); /* what was there before is in the sum now */
 }
 
 /* A copy of `channels` channels from one value to another, block by block. */
@@ -256,6 +265,7 @@ static bool lower_copy(lowering *l, int i, int from, int from_first, int to, int
     task->epilogue.over = whole ? from : to; /* one of the two is copied whole */
     bf_step step = bf_build_new(BF_STEP_STORE, (bf_operand){BF_VALUE, to, whole ? target_block : 0});
     step.a = (bf_operand){BF_VALUE, from, whole ? 0 : source_block};
+    step.stream = bf_leaves_cache(l->plan, to);
     if (whole && l->writer[from] >= 0 && l->plan->placement[l->writer[from]].role == BF_ROLE_PROLOGUE) step.a = bf_build_load(&b, from);
     task->out = to;
     bool any, *blocks = claim(l, to, &any);

@@ -103,48 +103,40 @@ static const float *gate_of(const piece *p, const bf_step *step)
     return bf_block_at(p->cell->run, step->gate, p->block) + image * (size_t)ld;
 }
 
+/* The kernel, or its twin that stores past the caches. */
+#define STREAMED(name) (step->stream ? k->name##_stream : k->name)
+#define COEF(row) coef(p, step->coefs, BF_COEF_##row)
+#define GRAD_COEF(row) coef(p, step->grad_coefs, BF_GRAD_##row)
+
 static void run_step(const piece *p, const bf_step *step)
 {
     const bf_kernels *k = p->cell->k;
+    const bf_act no_act = {BNFF_IDENTITY, 0};
     const int n = p->n, c = p->lanes;
     const matrix d = operand(p, &step->dst), a = operand(p, &step->a), b = operand(p, &step->b);
     switch (step->kind) {
-    case BF_STEP_COPY: (step->stream ? k->copy_stream : k->copy)(d.at, d.ld, a.at, a.ld, n, c); break;
-    case BF_STEP_ACT: k->act(d.at, d.ld, a.at, a.ld, n, c, step->act); break;
-    case BF_STEP_ADD_ACT: k->add_act(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, step->act); break;
-    case BF_STEP_AFFINE_ACT:
-        k->affine_act(d.at, d.ld, a.at, a.ld, n, c, coef(p, step->coefs, BF_COEF_S), coef(p, step->coefs, BF_COEF_P), coef(p, step->coefs, BF_COEF_T), step->act);
-        break;
-    case BF_STEP_AFFINE_ADD_ACT:
-        k->affine_add_act(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, coef(p, step->coefs, BF_COEF_S), coef(p, step->coefs, BF_COEF_P),
-                          coef(p, step->coefs, BF_COEF_T), step->act);
-        break;
-    case BF_STEP_ACT_GRAD: k->act_grad(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, step->act); break;
-    case BF_STEP_AFFINE_ACT_GRAD:
-        k->affine_act_grad(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, coef(p, step->coefs, BF_COEF_S), coef(p, step->coefs, BF_COEF_P),
-                           coef(p, step->coefs, BF_COEF_T), step->act);
-        break;
-    case BF_STEP_BN_DX:
-        k->bn_dx(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, coef(p, step->coefs, BF_COEF_S), coef(p, step->coefs, BF_COEF_P),
-                 coef(p, step->grad_coefs, BF_GRAD_C1), coef(p, step->grad_coefs, BF_GRAD_C0));
-        break;
-    case BF_STEP_DEFERRED:
-        k->bn_dx(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, ones, coef(p, step->coefs, BF_COEF_P), coef(p, step->grad_coefs, BF_GRAD_C1),
-                 coef(p, step->grad_coefs, BF_GRAD_C0));
-        break;
-    case BF_STEP_SCALE: k->affine_act(d.at, d.ld, a.at, a.ld, n, c, coef(p, step->coefs, BF_COEF_S), zeros, zeros, (bf_act){BNFF_IDENTITY, 0}); break;
-    case BF_STEP_GATE: k->affine_act(d.at, d.ld, a.at, a.ld, n, c, gate_of(p, step), zeros, zeros, (bf_act){BNFF_IDENTITY, 0}); break;
+    case BF_STEP_COPY: STREAMED(copy)(d.at, d.ld, a.at, a.ld, n, c); break;
+    case BF_STEP_ACT: STREAMED(act)(d.at, d.ld, a.at, a.ld, n, c, step->act); break;
+    case BF_STEP_ADD_ACT: STREAMED(add_act)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, step->act); break;
+    case BF_STEP_AFFINE_ACT: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, COEF(S), COEF(P), COEF(T), step->act); break;
+    case BF_STEP_AFFINE_ADD_ACT: STREAMED(affine_add_act)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act); break;
+    case BF_STEP_ACT_GRAD: STREAMED(act_grad)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, step->act); break;
+    case BF_STEP_AFFINE_ACT_GRAD: STREAMED(affine_act_grad)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act); break;
+    case BF_STEP_BN_DX: STREAMED(bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), GRAD_COEF(C1), GRAD_COEF(C0)); break;
+    case BF_STEP_DEFERRED: STREAMED(bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, ones, COEF(P), GRAD_COEF(C1), GRAD_COEF(C0)); break;
+    case BF_STEP_SCALE: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, COEF(S), zeros, zeros, no_act); break;
+    case BF_STEP_GATE: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, gate_of(p, step), zeros, zeros, no_act); break;
     case BF_STEP_DROPOUT: run_dropout(p, step, d, a); break;
     case BF_STEP_SCALE_TO:
-        if (step->add_block[p->block]) k->affine_add_act(d.at, d.ld, a.at, a.ld, d.at, d.ld, n, c, coef(p, step->coefs, BF_COEF_S), zeros, zeros, (bf_act){BNFF_IDENTITY, 0});
-        else k->affine_act(d.at, d.ld, a.at, a.ld, n, c, coef(p, step->coefs, BF_COEF_S), zeros, zeros, (bf_act){BNFF_IDENTITY, 0});
+        if (step->add_block[p->block]) k->affine_add_act(d.at, d.ld, a.at, a.ld, d.at, d.ld, n, c, COEF(S), zeros, zeros, no_act);
+        else STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, COEF(S), zeros, zeros, no_act);
         break;
     case BF_STEP_STORE:
-        if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
-        else (step->stream ? k->copy_stream : k->copy)(d.at, d.ld, a.at, a.ld, n, c);
+        if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, no_act);
+        else STREAMED(copy)(d.at, d.ld, a.at, a.ld, n, c);
         break;
     case BF_STEP_COMPLETE: /* the tile is the last contribution: add what was stored before */
-        if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, (bf_act){BNFF_IDENTITY, 0});
+        if (step->add_block[p->block]) k->add_act(d.at, d.ld, d.at, d.ld, a.at, a.ld, n, c, no_act);
         break;
     case BF_STEP_ZERO:
         if (!step->add_block[p->block]) k->fill(d.at, d.ld, 0, n, c);

@@ -22,6 +22,29 @@ static void copies_and_fill(void **state)
     }
 }
 
+/* Stores past the caches change where a result goes, not what it is. */
+static void streams_agree(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH(kind, kinds) FOR_EACH_TABLE(k) {
+        test_case("streams n=%d c=%d kind=%d isa=%s", n, c, kind, k->isa);
+        const piece x = normal_piece(n, c, LD1, 0, 1), b = normal_piece(n, c, LD2, 0, 1), y = new_piece(n, c, LD1), z = new_piece(n, c, LD3);
+        const float *s = normal_vector(c, 1, 1), *p = normal_vector(c, 0, 1), *t = normal_vector(c, 0, 1), *u = normal_vector(c, 0, 1);
+        const bf_act act = {kind, 0.1f};
+#define SAME(name, ...) k->name(y.x, y.ld, __VA_ARGS__), k->name##_stream(z.x, z.ld, __VA_ARGS__), check_same_piece(z, y)
+        SAME(affine_act, x.x, x.ld, n, c, s, p, t, act);
+        SAME(act, x.x, x.ld, n, c, act);
+        SAME(add_act, x.x, x.ld, b.x, b.ld, n, c, act);
+        SAME(affine_add_act, x.x, x.ld, b.x, b.ld, n, c, s, p, t, act);
+        SAME(act_grad, x.x, x.ld, b.x, b.ld, n, c, act);
+        SAME(affine_act_grad, x.x, x.ld, b.x, b.ld, n, c, s, p, t, act);
+        SAME(bn_dx, x.x, x.ld, b.x, b.ld, n, c, s, p, t, u);
+#undef SAME
+        check_gaps(y), check_gaps(z);
+        check_guards();
+    }
+}
+
 /* s*(x - p) + t: a difference, a product, a sum; mean 1e4 std, where s*x + (t - s*p) would lose 3 digits */
 static void affine_values(void **state)
 {
@@ -194,7 +217,7 @@ static void dropout_rate_and_independence(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(copies_and_fill), test(affine_values), test(bn_dx_and_scale_add_values), test(fused_forms_have_the_bits_of_their_parts), test(add_act_adds),
+        test(copies_and_fill), test(streams_agree), test(affine_values), test(bn_dx_and_scale_add_values), test(fused_forms_have_the_bits_of_their_parts), test(add_act_adds),
         test(in_place), test(dropout_mask_is_a_function_of_the_index), test(dropout_rate_and_independence),
     };
     return run_all(tests);

@@ -60,6 +60,7 @@ typedef struct net_way {
     int threads, cells;      /* 0: 2 threads, cells as threads */
     enum { NET_NHWC, NET_NCHW, NET_STRIDED } layout;
     bool accumulate;         /* gradients are added to what is there */
+    bool small_caches;       /* a plan for caches that hold next to nothing: small tiles, stores past the caches */
     bool some_gradients;     /* ask for every second parameter gradient and for no input gradient */
 } net_way;
 

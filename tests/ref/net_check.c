@@ -2,6 +2,8 @@
 #include "net_private.h"
 #include "support.h"
 
+#include "base/context.h"
+
 /* -- The caller's memory ------------------------------------------------------------------------------------------- */
 
 /* A tensor of the shape of `like` in one of the layouts, all elements NaN, guarded. */
@@ -128,6 +130,7 @@ static machine new_machine(net *n, const net_setup *setup, const net_way *way)
     bnff_error error;
     const bnff_context_options context = {.size = sizeof context, .threads = way->threads ? way->threads : 2, .max_isa = way->isa};
     check_ok(bnff_context_create(&context, &m.context, &error), &error);
+    if (way->small_caches) m.context->target.l1 = 1 << 10, m.context->target.l2 = 16 << 10, m.context->target.l3 = 1 << 10;
     bool frozen_params[NET_PARAMS] = {false}, frozen_stats[NET_PARAMS] = {false};
     for (int i = 0; i < n->params; i++) frozen_params[i] = !n->param[i].wanted;
     for (int i = 0; i < n->ops; i++)
@@ -169,8 +172,8 @@ void net_check_way(net *n, const net_setup *setup, const net_way *way)
     static const char *const layouts[] = {"nhwc", "nchw", "strided"};
     char name[400];
     snprintf(name, sizeof name, "%s", test_case_name());
-    test_case("%s; level=%s isa=%s threads=%d cells=%d %s%s%s", name, way->level ? way->level : "default", way->isa ? way->isa : "best",
-              way->threads, way->cells, layouts[way->layout], way->accumulate ? " accumulate" : "", way->some_gradients ? " some gradients" : "");
+    test_case("%s; level=%s isa=%s threads=%d cells=%d %s%s%s%s", name, way->level ? way->level : "default", way->isa ? way->isa : "best",
+              way->threads, way->cells, layouts[way->layout], way->small_caches ? " small caches" : "", way->accumulate ? " accumulate" : "", way->some_gradients ? " some gradients" : "");
     machine on = new_machine(n, setup, way);
     memory m;
     new_memory(n, way, &m);
@@ -210,7 +213,7 @@ void net_check(net *n, const net_setup *setup)
             bnff_context_destroy(&probe);
             const net_way way = {
                 .level = l < 0 ? NULL : bnff_level_name(l), .isa = isa, .threads = 2, .cells = cells[turn % COUNT_OF(cells)],
-                .layout = turn % 3, .accumulate = turn % 4 == 1, .some_gradients = turn % 7 == 3,
+                .layout = turn % 3, .accumulate = turn % 4 == 1, .some_gradients = turn % 7 == 3, .small_caches = turn % 2,
             };
             if (turn++ % EVERY == 0) net_check_way(n, setup, &way);
         }
