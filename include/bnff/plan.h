@@ -77,6 +77,12 @@ typedef struct bnff_plan_info {
 BNFF_API void bnff_plan_describe(const bnff_plan *plan, bnff_plan_info *info);
 /** Print the plan: every task, what was fused where or why not, arena and traffic. json: one JSON document. */
 BNFF_API bnff_status bnff_plan_print(const bnff_plan *plan, bool json, char **text, bnff_error *error);
+/**
+ * Draw two plans of one network side by side as SVG: their tasks in order, what is fused into each, and its sweeps over main memory.
+ * Repeated stretches are drawn once.
+ * @param[out] svg  free it with bnff_free
+ */
+BNFF_API bnff_status bnff_plan_draw(const bnff_plan *before, const bnff_plan *after, char **svg, bnff_error *error);
 
 /** N, H, W, C of output `index`; false if there is none. */
 BNFF_API bool bnff_plan_output_shape(const bnff_plan *plan, int index, int shape[4]);

@@ -68,6 +68,20 @@ void bf_text_json(bf_text *text, const char *string)
     bf_text_append(text, "\"", 1);
 }
 
+void bf_text_xml(bf_text *text, const char *string)
+{
+    for (const unsigned char *s = (const unsigned char *)string; s && *s;) {
+        const int n = utf8_length(s);
+        const char *escaped = *s == '&' ? "&amp;" : *s == '<' ? "&lt;" : *s == '>' ? "&gt;" : *s == '"' ? "&quot;" : *s == '\'' ? "&#39;" : NULL;
+        const bool noncharacter = n == 3 && s[0] == 0xEF && s[1] == 0xBF && s[2] >= 0xBE;
+        if (escaped) bf_text_add(text, "%s", escaped);
+        else if (*s < ' ') bf_text_append(text, " ", 1);
+        else if (n == 0 || noncharacter) bf_text_append(text, "\xEF\xBF\xBD", 3);
+        else bf_text_append(text, s, (size_t)n);
+        s += n ? n : 1;
+    }
+}
+
 void bf_text_shell(bf_text *text, const char *word)
 {
     const char *harmless = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-+.,:/@%=";

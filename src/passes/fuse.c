@@ -91,7 +91,7 @@ static const char *cannot_be_virtual(const context *c, int i)
     return NULL;
 }
 
-static const char *const own_sweep = "this level gives every layer a sweep of its own";
+static const char *const no_fusion = "this level fuses nothing";
 
 /* Should node i go into its consumers' prologue at this level? NULL: yes; else why not. */
 static const char *prologue_declined(const context *c, int i)
@@ -101,9 +101,9 @@ static const char *prologue_declined(const context *c, int i)
     const char *no = cannot_be_virtual(c, i);
     switch (c->level) {
     case BF_LAYERWISE:
-    case BF_MVF: return own_sweep;
+    case BF_MVF: return no_fusion;
     case BF_RCF:
-        if (node->op != BF_OP_ACT) return "only activations move at level rcf";
+        if (node->op != BF_OP_ACT) return "level rcf fuses activations alone";
         return forward_readers(c, v, is_conv) == forward_readers(c, v, NULL) && !joins(c, node->in[0]) ? no : "a consumer is not a convolution";
     case BF_TUNED:
         if (node->op == BF_OP_ACT_BWD) return all_readers(c, v, gradient_sweep_op) ? no : "a consumer is not a sweep";
@@ -225,7 +225,7 @@ static void place_node(context *c, int i)
             return;
         }
     } else if (is_reduction(node->op)) {
-        p->reason = "this level computes sums in a sweep of their own";
+        p->reason = "this level fuses no sums";
     }
     if (is_elementwise(node->op)) {
         const char *declined = prologue_declined(c, i);

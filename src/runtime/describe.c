@@ -1,7 +1,7 @@
 /* A plan in words and in JSON. */
 #include "base/memory.h"
-#include "base/text.h"
 #include "runtime/tasks.h"
+#include "runtime/words.h"
 
 void bnff_plan_describe(const bnff_plan *plan, bnff_plan_info *info)
 {
@@ -28,71 +28,75 @@ static double balance(const bnff_plan *plan, const bf_task *task)
     return (double)tiles * units * plan->cells / ((double)g->tiles * g->units);
 }
 
-static void print_batchnorm_node(const bnff_plan *plan, int i, bool json, bool *first, bf_text *text)
+static void print_head(const bnff_plan *plan, bf_text *text)
 {
-    static const char *const roles[] = {"sweep", "prologue", "epilogue"};
-    const bf_node *node = &plan->graph.nodes[i];
-    const bf_placement *p = &plan->placement[i];
-    const char *into = p->role == BF_ROLE_EPILOGUE ? plan->graph.nodes[p->anchor].name : NULL;
-    if (json) {
-        bf_text_add(text, "%s{\"layer\":", *first ? "" : ",");
-        bf_text_json(text, node->name ? node->name : "");
-        bf_text_add(text, ",\"part\":\"%s\",\"placed\":\"%s\",\"into\":", bf_op_text(node->op), roles[p->role]);
-        if (into) bf_text_json(text, into);
-        else bf_text_add(text, "null");
-        bf_text_add(text, ",\"reason\":");
-        bf_text_json(text, p->reason ? p->reason : "");
-        bf_text_add(text, "}");
-        *first = false;
-    } else {
-        bf_text_add(text, "  %-44s %-10s %-9s %s%s%s\n", node->name ? node->name : "", bf_op_text(node->op), roles[p->role], p->reason ? p->reason : "", into ? ": " : "", into ? into : "");
-    }
-}
-
-static bool is_batchnorm_part(bf_op op)
-{
-    return op == BF_OP_BN_STATS || op == BF_OP_BN_APPLY || op == BF_OP_BN_REDUCE || op == BF_OP_BN_DX || op == BF_OP_BN_SCALE;
+    const double mib = 1048576;
+    bf_text_add(text, "Plan of %s: %d images of %d x %d, level %s, %d cells, %s kernels, convolutions %s\n",
+                plan->settings.train ? "a training step" : "an evaluation", plan->batch, plan->height, plan->width, bnff_level_name((int)plan->settings.level), plan->cells,
+                plan->context->target.isa, bf_algorithm_text(plan->algorithm));
+    bf_text_add(text, "  memory        %.1f MiB beside weights and their gradients: values %.1f, scratch %.1f\n", (double)plan->arena_bytes / mib,
+                (double)plan->values_bytes / mib, (double)(plan->arena_bytes - plan->values_bytes) / mib);
+    bf_text_add(text, "  arithmetic    %.2f GFLOP forward, %.2f GFLOP backward\n", plan->forward_flops / 1e9, plan->backward_flops / 1e9);
+    bf_text_add(text, "  main memory   %.2f GB read and written, modelled for a last-level cache of %.3g MiB\n", plan->traffic_bytes / 1e9, (double)plan->context->target.l3 / mib);
 }
 
 static void print_text(const bnff_plan *plan, bf_text *text)
 {
-    bool first = true;
-    const double mib = 1048576;
-    bf_text_add(text, "batch %d, images %d x %d, %s, %d cells, %s kernels\n", plan->batch, plan->height, plan->width, plan->settings.train ? "training" : "evaluation",
-                plan->cells, plan->context->target.isa);
-    bf_text_add(text, "level %s, convolutions %s: %d of %d batch normalizations without a sweep of their own\n", bnff_level_name((int)plan->settings.level),
-                bf_algorithm_text(plan->algorithm), plan->batchnorms_fused, plan->batchnorms);
-    bf_text_add(text, "arena %.1f MiB (values %.1f, scratch %.1f), forward %.2f GFLOP, backward %.2f GFLOP, modelled memory traffic %.2f GB a step\n\n",
-                (double)plan->arena_bytes / mib, (double)plan->values_bytes / mib, (double)(plan->arena_bytes - plan->values_bytes) / mib,
-                plan->forward_flops / 1e9, plan->backward_flops / 1e9, plan->traffic_bytes / 1e9);
-    bf_text_add(text, "batch normalizations: where each half runs, and why\n");
-    for (int i = 0; i < plan->graph.node_count; i++)
-        if (is_batchnorm_part(plan->graph.nodes[i].op)) print_batchnorm_node(plan, i, false, &first, text);
-    bf_text_add(text, "\n%5s %-14s %-52s %10s %10s %9s %8s\n", "task", "kind", "node", "GFLOP", "MB", "cells", "balance");
+    print_head(plan, text);
+    bf_text_add(text, "\nBatch normalizations\n"
+                "  Forward each computes statistics (mean and variance of every channel) and normalises; backward it sums dy and dy*x for its\n"
+                "  gradients and computes the gradient of its input. Each piece runs either in a sweep of its own over memory, or inside a task\n"
+                "  that has the tensor in cache anyway: as that task loads what it reads, or as it stores its result.\n"
+                "  %d of %d need no sweep of their own.\n", plan->batchnorms_fused, plan->batchnorms);
+    bf_describe_norms(plan, false, text);
+    bf_text_add(text, "\nTasks, in order\n"
+                "  MB: modelled bytes to and from main memory, weights included. Cells: parts of pixels x parts of channels that threads take;\n"
+                "  balance: work of the busiest over the mean. Then what is computed on the way in and out, beside the operator itself.\n"
+                "  bn_finalize, bn_grad_finalize and bn_collect: a few operations for each channel between one piece and the next.\n\n");
+    bf_text_add(text, "%5s  %-56s %9s %9s %8s %7s  %s\n", "task", "operator and layer", "GFLOP", "MB", "cells", "balance", "loading -> storing");
     for (int t = 0; t < plan->task_count; t++) {
         const bf_task *task = &plan->tasks[t];
-        bf_text_add(text, "%5d %-14s %-52s %10.3f %10.1f %5dx%-3d %8.2f\n", t, bf_task_kind_text(task->kind), task->name, task->flops / 1e9, task->bytes / 1e6,
-                    task->grid.pixel_cells, task->grid.channel_cells, balance(plan, task));
+        if (t == plan->forward_tasks) bf_text_add(text, "       backward\n");
+        bf_text_add(text, "%5d  %-56s %9.3f %9.2f %4dx%-3d %7.2f  ", t, task->name, task->flops / 1e9, task->bytes / 1e6, task->grid.pixel_cells, task->grid.channel_cells,
+                    balance(plan, task));
+        bf_task_loads(task, text);
+        bf_text_add(text, " ->");
+        if (task->epilogue.count) bf_text_add(text, " ");
+        bf_task_stores(task, text);
+        bf_text_add(text, "\n");
     }
+}
+
+static void print_words(void (*words)(const bf_task *, bf_text *), const bf_task *task, bf_text *text)
+{
+    bf_text line = {0};
+    words(task, &line);
+    bf_text_json(text, line.data ? line.data : "");
+    text->failed |= line.failed;
+    bf_text_free(&line);
 }
 
 static void print_json(const bnff_plan *plan, bf_text *text)
 {
-    bool first = true;
-    bf_text_add(text, "{\"batch\":%d,\"height\":%d,\"width\":%d,\"training\":%s,\"cells\":%d,\"isa\":\"%s\",\"level\":\"%s\",\"algorithm\":\"%s\",\"arena_bytes\":%zu,"
-                "\"forward_flops\":%.0f,\"backward_flops\":%.0f,\"modelled_traffic_bytes\":%.0f,\"modelled_line_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"placements\":[",
+    bf_text_add(text, "{\"batch\":%d,\"height\":%d,\"width\":%d,\"training\":%s,\"cells\":%d,\"isa\":\"%s\",\"level\":\"%s\",\"algorithm\":\"%s\","
+                "\"caches\":[%zu,%zu,%zu],\"arena_bytes\":%zu,\"values_bytes\":%zu,\"forward_flops\":%.0f,\"backward_flops\":%.0f,"
+                "\"modelled_traffic_bytes\":%.0f,\"modelled_line_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"normalizations\":[",
                 plan->batch, plan->height, plan->width, plan->settings.train ? "true" : "false", plan->cells, plan->context->target.isa,
-                bnff_level_name((int)plan->settings.level), bf_algorithm_text(plan->algorithm), plan->arena_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->traffic_lines,
-                plan->batchnorms,
-                plan->batchnorms_fused);
-    for (int i = 0; i < plan->graph.node_count; i++)
-        if (is_batchnorm_part(plan->graph.nodes[i].op)) print_batchnorm_node(plan, i, true, &first, text);
+                bnff_level_name((int)plan->settings.level), bf_algorithm_text(plan->algorithm), plan->context->target.l1, plan->context->target.l2,
+                plan->context->target.l3, plan->arena_bytes, plan->values_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->traffic_lines,
+                plan->batchnorms, plan->batchnorms_fused);
+    bf_describe_norms(plan, true, text);
     bf_text_add(text, "],\"tasks\":[");
     for (int t = 0; t < plan->task_count; t++) {
         const bf_task *task = &plan->tasks[t];
         bf_text_add(text, "%s{\"kind\":\"%s\",\"name\":", t ? "," : "", bf_task_kind_text(task->kind));
         bf_text_json(text, task->name);
-        bf_text_add(text, ",\"backward\":%s,\"flops\":%.0f,\"bytes\":%.0f,\"line_bytes\":%.0f,\"balance\":%.3f}", task->backward ? "true" : "false", task->flops, task->bytes, task->line_bytes, balance(plan, task));
+        bf_text_add(text, ",\"backward\":%s,\"flops\":%.0f,\"bytes\":%.0f,\"line_bytes\":%.0f,\"pixel_cells\":%d,\"channel_cells\":%d,\"balance\":%.3f,\"loading\":",
+                    task->backward ? "true" : "false", task->flops, task->bytes, task->line_bytes, task->grid.pixel_cells, task->grid.channel_cells, balance(plan, task));
+        print_words(bf_task_loads, task, text);
+        bf_text_add(text, ",\"storing\":");
+        print_words(bf_task_stores, task, text);
+        bf_text_add(text, "}");
     }
     bf_text_add(text, "]}\n");
 }

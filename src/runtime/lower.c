@@ -2,10 +2,10 @@
  * happens to its result while the tile is in cache (nodes placed in its epilogue). */
 #include "runtime/program_build.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "runtime/words.h"
 
 typedef struct lowering {
     bnff_plan *plan;
@@ -78,13 +78,12 @@ static bf_task *new_task(lowering *l, bf_task_kind kind, int node)
 {
     bnff_plan *plan = l->plan;
     if (!bf_grow((void **)&plan->tasks, &plan->task_capacity, plan->task_count, sizeof *plan->tasks)) return NULL;
-    const bf_node *n = &l->g->nodes[node];
     bf_task *task = &plan->tasks[plan->task_count];
     *task = (bf_task){.kind = kind, .node = node, .backward = node >= l->first_backward, .x = -1, .dy = -1, .out = -1};
-    char name[300];
-    snprintf(name, sizeof name, "%s %s", bf_op_text(n->op), n->name ? n->name : "");
-    if (!n->name) snprintf(name, sizeof name, "%s %%%d", bf_op_text(n->op), n->out_count ? n->out[0] : n->in[0]);
-    if (!(task->name = bf_strdup(name))) return NULL;
+    bf_text name = {0};
+    bf_label_node(l->g, node, &name);
+    if (kind == BF_TASK_STATS_MEAN) bf_text_add(&name, " (mean)");
+    if (!(task->name = bf_text_take(&name))) return NULL;
     plan->task_count++;
     return task;
 }

@@ -8,24 +8,10 @@
 #include "base/files.h"
 #include "train/report_parts.h"
 
-void bf_html(bf_text *html, const char *string)
-{
-    for (const char *at = string; at && *at; at++) {
-        switch (*at) {
-        case '&':  bf_text_add(html, "&amp;"); break;
-        case '<':  bf_text_add(html, "&lt;"); break;
-        case '>':  bf_text_add(html, "&gt;"); break;
-        case '"':  bf_text_add(html, "&quot;"); break;
-        case '\'': bf_text_add(html, "&#39;"); break;
-        default:   bf_text_append(html, (unsigned char)*at < ' ' ? " " : at, 1); /* control characters are not text in HTML */
-        }
-    }
-}
-
 void bf_html_class(bf_text *html, const bf_report *report, int index)
 {
     if (report->class_names && index >= 0 && index < report->classes && report->class_names[index])
-        bf_html(html, report->class_names[index]);
+        bf_text_xml(html, report->class_names[index]);
     else bf_text_add(html, "%d", index);
 }
 
@@ -52,10 +38,10 @@ static void add_duration(bf_text *html, double seconds)
 static void add_header(bf_text *html, const bf_report *report)
 {
     bf_text_add(html, "<header><h1>");
-    bf_html(html, report->title && *report->title ? report->title : "Training report");
+    bf_text_xml(html, report->title && *report->title ? report->title : "Training report");
     bf_text_add(html, "</h1><p>");
-    bf_html(html, report->model);
-    if (report->data) bf_text_add(html, " on "), bf_html(html, report->data);
+    bf_text_xml(html, report->model);
+    if (report->data) bf_text_add(html, " on "), bf_text_xml(html, report->data);
     if (report->train_images > 0) {
         bf_text_add(html, " · ");
         bf_html_count(html, report->train_images);
@@ -64,7 +50,7 @@ static void add_header(bf_text *html, const bf_report *report)
         bf_text_add(html, " images");
     }
     if (report->classes > 0) bf_text_add(html, " · %d classes", report->classes);
-    if (report->machine) bf_text_add(html, " · "), bf_html(html, report->machine);
+    if (report->machine) bf_text_add(html, " · "), bf_text_xml(html, report->machine);
     bf_text_add(html, "</p></header>\n");
 }
 
@@ -139,7 +125,7 @@ static bnff_status add_mistakes(bf_text *html, const bf_report *report, bnff_err
     for (int i = 0; i < report->mistake_count; i++) {
         const bf_report_mistake *m = &report->mistakes[i];
         bf_text_add(html, "<figure title='");
-        bf_html(html, m->name);
+        bf_text_xml(html, m->name);
         if (m->image.pixels) {
             bf_text_add(html, "'><img%s alt='' src='", m->image.width < 100 ? " class=small" : "");
             BF_TRY(bf_report_png(html, &m->image, error));
@@ -161,7 +147,7 @@ static void add_next_steps(bf_text *html, const bf_report *report)
 {
     if (report->next_step_count < 1) return;
     bf_text_add(html, "<section><h2>What to type next</h2>\n<pre>");
-    for (int i = 0; i < report->next_step_count; i++) bf_html(html, report->next_steps[i]), bf_text_add(html, "\n");
+    for (int i = 0; i < report->next_step_count; i++) bf_text_xml(html, report->next_steps[i]), bf_text_add(html, "\n");
     bf_text_add(html, "</pre></section>\n");
 }
 
@@ -171,9 +157,9 @@ static void add_settings(bf_text *html, const bf_report *report)
     bf_text_add(html, "<section><h2>Settings</h2>\n<div class=scroll><table class=settings>\n");
     for (int i = 0; i < report->setting_count; i++) {
         bf_text_add(html, "<tr><td>");
-        bf_html(html, report->settings[i].key);
+        bf_text_xml(html, report->settings[i].key);
         bf_text_add(html, "</td><td>");
-        bf_html(html, report->settings[i].value);
+        bf_text_xml(html, report->settings[i].value);
         bf_text_add(html, "</td></tr>\n");
     }
     bf_text_add(html, "</table></div></section>\n");
@@ -183,7 +169,7 @@ static bnff_status compose(bf_text *html, const bf_report *report, bnff_error *e
 {
     bf_text_add(html, "<!DOCTYPE html>\n<html lang=en><head><meta charset=utf-8>"
                       "<meta name=viewport content='width=device-width,initial-scale=1'>\n<title>");
-    bf_html(html, report->title && *report->title ? report->title : "Training report");
+    bf_text_xml(html, report->title && *report->title ? report->title : "Training report");
     bf_text_add(html, " · bnff</title>\n<style>\n");
     bf_text_add(html, "%s", bf_report_style);
     bf_text_add(html, "</style></head>\n<body><main>\n");

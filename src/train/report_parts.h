@@ -8,8 +8,6 @@
 /* The style sheet (report_style.c). */
 extern const char bf_report_style[];
 
-/* `string` with everything escaped that HTML or an attribute gives a meaning; NULL adds nothing. */
-void bf_html(bf_text *html, const char *string);
 /* Name of a class, escaped; its number where it has none. */
 void bf_html_class(bf_text *html, const bf_report *report, int index);
 /* 1234567 as 1,234,567. */

@@ -23,6 +23,26 @@ static void text_grows(void **state)
     bf_free(taken);
 }
 
+static void xml_is_escaped(void **state)
+{
+    (void)state;
+    static const struct { const char *string, *want; } cases[] = {
+        {"conv <1> & \"2\" 'x'", "conv &lt;1&gt; &amp; &quot;2&quot; &#39;x&#39;"},
+        {"\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\xb6", "\xc3\xa9 \xe2\x82\xac \xf0\x9f\x90\xb6"},
+        {"a\x01\n\x1fz", "a   z"},
+        {"\xff\xc3", "\xef\xbf\xbd\xef\xbf\xbd"},
+        {"\xef\xbf\xbf|\xef\xbf\xbe|\xef\xbf\xbd", "\xef\xbf\xbd|\xef\xbf\xbd|\xef\xbf\xbd"}, /* noncharacters are not XML */
+        {"", ""}, {NULL, ""},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        bf_text text = {0};
+        bf_text_xml(&text, cases[i].string);
+        char *taken = bf_text_take(&text);
+        assert_string_equal(taken, cases[i].want);
+        bf_free(taken);
+    }
+}
+
 /* What bf_text_json writes is one JSON string that a parser reads back to the same characters. */
 static void check_json(const char *string, const char *want)
 {
@@ -170,7 +190,7 @@ static void shell_words_are_quoted(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(text_grows), test(json_strings_parse_back), test(json_survives_random_bytes), test(errors_carry_message_and_hint),
+        test(text_grows), test(xml_is_escaped), test(json_strings_parse_back), test(json_survives_random_bytes), test(errors_carry_message_and_hint),
         test(long_messages_are_cut), test(every_status_has_words), test(nearest_name), test(shell_words_are_quoted),
     };
     return run_all(tests);

@@ -1,4 +1,7 @@
 """Commands, flags, help: nothing here trains."""
+import os
+import xml.etree.ElementTree
+
 from harness import ANY, JSON, Harness
 
 bnff = Harness()
@@ -56,6 +59,33 @@ bnff.check("doctor's instruction set is one of its list", machine.get("isa") in 
 bnff("doctor", "doctor", out=["^kernels ", "^memory ", "^libraries ", "^data "])
 bnff("threads on the command line", "doctor -t3", out=r"^threads +3, by --threads")
 bnff("the plain kernels", "doctor --json", out='"isa": "plain"', env={"BNFF_MAX_ISA": "plain"})
+# -- Plans -----------------------------------------------------------------------------------------------------------------
+text = bnff("plan in words", "plan resnet20 -b 2 -t 1", out=["^Plan of a training step: 2 images of 32 x 32, level icf",
+            r"layer1\.0\.bn1  \(16 channels, 32 x 32\)", "statistics +as conv layer1.0.conv1 stores\n", "derivative of relu +as conv_bwd layer1.0.conv2 stores; y computed again",
+            "Every level", "  layerwise +[0-9.]+ MiB"])
+bnff("plan of a level that fuses nothing: why", "plan resnet20 -b 2 --level layerwise", out=["normalise +a sweep of its own: this level fuses nothing", "0 of 19 need no"])
+bnff("plan of an evaluation", "plan resnet20 -b 2 --eval", out=["^Plan of an evaluation", "statistics +none: evaluation uses the running ones"])
+plan = bnff("plan as JSON", "plan densenet-bc-22-12 -b 2 --json", out=JSON)
+if plan:
+    bnff.check("plan --json: all levels", [level["level"] for level in plan["levels"]] == ["layerwise", "mvf", "rcf", "bnff", "icf", "tuned"], plan["levels"])
+    own = [level for level in plan["levels"] if level["level"] == plan["level"]][0]
+    bnff.check("plan --json: this level among them", own["modelled_traffic_bytes"] == plan["modelled_traffic_bytes"] and own["arena_bytes"] == plan["arena_bytes"], own)
+    names = {task["name"] for task in plan["tasks"]}
+    pieces = [piece for norm in plan["normalizations"] for piece in norm["pieces"]]
+    bnff.check("plan --json: pieces run in tasks there are", all(set(piece["tasks"]) <= names for piece in pieces), names)
+    bnff.check("plan --json: a piece has a place, or a reason why not", all(piece["tasks"] or piece["reason"] for piece in pieces), pieces)
+    bnff.check("plan --json: tasks add up", abs(sum(task["bytes"] for task in plan["tasks"]) - plan["modelled_traffic_bytes"]) < 1e3, plan["modelled_traffic_bytes"])
+for network in "densenet-bc-22-12", "resnet20":
+    bnff(f"plan --svg of {network}", f"plan {network} -b 2 --svg plan.svg", out="Plan of")
+    root = xml.etree.ElementTree.parse("plan.svg").getroot()
+    bnff.check(f"the picture of {network} names its tasks", any("conv_bwd" in (text.text or "") for text in root.iter("{http://www.w3.org/2000/svg}text")), root)
+bnff("plan --svg -: nothing else on stdout", "plan resnet20 -b 2 --svg -", out=r"\A<svg (.|\n)*</svg>\n\Z")
+bnff("plan --svg into nowhere", "plan resnet20 --svg no/such/folder.svg", code=1, err="no/such/folder.svg")
+bnff("the graphs of every pass", "plan resnet20 -b 2", out=ANY, env={"BNFF_DUMP": "dump"})
+bnff.check("a file a pass", sorted(os.listdir("dump")) == ["00-network.txt", "01-autodiff.txt", "02-fission.txt", "03-views.txt", "04-share.txt", "05-fuse.txt"], os.listdir("dump"))
+bnff.check("a placement for every node", len(open("dump/05-fuse.txt").readlines()) == len(open("dump/04-share.txt").readlines()) - 1, "")
+
+# -- Environment -------------------------------------------------------------------------------------------------------------
 bnff("caches to plan for", "plan resnet20 -b 2 --json", out='"modelled_line_bytes"', env={"BNFF_CACHES": "32K,256K,4M"})
 for wrong in "32K,256K", "32K,32K,4M", "32K,256K,4M,", "0,256K,4M", "-1,2,3", "32K,256K,99999999999999999999M", "1,2,x":
     bnff(f"caches of {wrong}", "plan resnet20", code=2, err=f"BNFF_CACHES={wrong}", env={"BNFF_CACHES": wrong})

@@ -58,11 +58,13 @@ static bnff_status plan_and_run(void *arg, bnff_error *error)
     bnff_run *run = NULL;
     const bnff_plan_options options = {.size = sizeof options, .batch = 2, .height = 9, .width = 8, .mode = BNFF_TRAIN, .level = p->level, .cells = 2};
     bnff_status status = bnff_plan_create(p->context, p->graph, &options, &plan, error);
-    char *text = NULL;
+    char *text = NULL, *picture = NULL;
     if (status == BNFF_OK) status = bnff_plan_print(plan, true, &text, error);
+    if (status == BNFF_OK) status = bnff_plan_draw(plan, plan, &picture, error);
     if (status == BNFF_OK) status = bnff_pool_create(p->context, &pool, error);
     if (status == BNFF_OK) status = bnff_run_acquire(pool, plan, &run, error);
     bnff_free(text);
+    bnff_free(picture);
     bnff_run_release(&run);
     bnff_pool_destroy(&pool);
     bnff_plan_destroy(&plan);

@@ -141,6 +141,75 @@ static void restructured_plans_are_smaller(void **state)
     free_plan(deep);
 }
 
+/* -- the picture -- */
+
+/* `text` as far as XML goes: every tag closed, nothing but text between, no stray < or &. Returns how many elements. */
+static int check_xml(const char *text)
+{
+    char open[16][16];
+    int depth = 0, elements = 0;
+    for (const char *at = text; *at; at++) {
+        if (*at == '&') {
+            assert_true(!strncmp(at, "&amp;", 5) || !strncmp(at, "&lt;", 4) || !strncmp(at, "&gt;", 4) || !strncmp(at, "&quot;", 6) || !strncmp(at, "&#39;", 5));
+            continue;
+        }
+        if (*at != '<') continue;
+        const bool closing = at[1] == '/';
+        char name[16] = "";
+        assert_int_equal(sscanf(at + 1 + closing, "%15[a-z]", name), 1);
+        const char *end = strchr(at, '>');
+        assert_non_null(end);
+        assert_null(memchr(at + 1, '<', (size_t)(end - at - 1)));
+        if (closing) assert_true(depth > 0 && !strcmp(open[--depth], name));
+        else if (end[-1] != '/') assert_true(depth < 16), strcpy(open[depth++], name);
+        elements += !closing;
+        at = end;
+    }
+    assert_int_equal(depth, 0);
+    return elements;
+}
+
+static void pictures_are_well_formed(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"densenet-bc-22-12", "resnet20", "mobilenet_v2"};
+    FOR_EACH(model, models)
+        for (int l = 0; bnff_level_name(l); l++) {
+            test_case("%s %s", model, bnff_level_name(l));
+            bnff_plan *before = plan_for(model, 2, 32, "layerwise", 1, BNFF_TRAIN), *after = plan_for(model, 2, 32, bnff_level_name(l), 1, BNFF_TRAIN);
+            char *svg;
+            assert_int_equal(bnff_plan_draw(before, after, &svg, NULL), BNFF_OK);
+            assert_true(check_xml(svg) > 100);
+            assert_non_null(strstr(svg, bnff_level_name(l)));
+            bnff_free(svg);
+            free_plan(before);
+            free_plan(after);
+        }
+}
+
+static void pictures_escape_names(void **state)
+{
+    (void)state;
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_graph *g;
+    bnff_plan *plan;
+    char *svg;
+    assert_int_equal(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 1}, &context, &e), BNFF_OK);
+    assert_int_equal(bnff_graph_create(&g, &e), BNFF_OK);
+    bnff_output(g, bnff_batchnorm(g, "\xff'bn'&", bnff_conv2d(g, "<b>&", bnff_input(g, "x", 3), &(bnff_conv_options){.out_channels = 8}), NULL));
+    const bnff_plan_options options = {.size = sizeof options, .batch = 2, .height = 4, .width = 4, .mode = BNFF_TRAIN};
+    assert_int_equal(bnff_plan_create(context, g, &options, &plan, &e), BNFF_OK);
+    assert_int_equal(bnff_plan_draw(plan, plan, &svg, &e), BNFF_OK);
+    check_xml(svg);
+    assert_non_null(strstr(svg, "conv &lt;b&gt;&amp;"));
+    assert_null(strchr(svg, '\xff'));
+    bnff_free(svg);
+    bnff_plan_destroy(&plan);
+    bnff_graph_destroy(&g);
+    bnff_context_destroy(&context);
+}
+
 /* -- modelled traffic -- */
 
 /* A convolution of 1 x 1 whose tensors of 401,408 bytes outgrow the cache by far: each is written once and read once, the input and
@@ -247,7 +316,8 @@ static void options_are_checked(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {test(placements_are_golden), test(live_values_never_overlap), test(blocks_respect_borders),
-                                              test(restructured_plans_are_smaller), test(traffic_of_one_convolution),
+                                              test(restructured_plans_are_smaller), test(pictures_are_well_formed),
+                                              test(pictures_escape_names), test(traffic_of_one_convolution),
                                               test(traffic_follows_cache_and_level), test(options_are_checked)};
     return run_all(tests);
 }
