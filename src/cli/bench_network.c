@@ -74,31 +74,39 @@ static void allocate_tensors(bench_network *n)
     bench_fill(n->images, pixels, 1);
 }
 
-/* Bytes that a run with so many images takes beyond what this process holds; 0: it cannot be planned. */
-static size_t need_of(const bench_network *n, const bnff_plan_options *options, int batch)
+/* Bytes that a run of a plan takes beyond what this process holds. */
+static size_t need_of(const bench_network *n, const bnff_plan *plan)
 {
     static const size_t margin = (size_t)48 << 20; /* stacks, libraries, page tables */
+    bnff_plan_info info = {.size = sizeof info};
+    bnff_plan_describe(plan, &info);
+    const size_t arena = info.arena_bytes > n->arena_bytes ? info.arena_bytes - n->arena_bytes : 0;
+    return arena + (n->images ? 0 : (image_floats(n, info.batch) + 2 * (size_t)info.batch * (size_t)n->classes) * sizeof(float)) + margin;
+}
+
+/* The same for another batch; 0: it cannot be planned. */
+static size_t need_of_batch(const bench_network *n, const bnff_plan_options *options, int batch)
+{
     bnff_plan_options tried = *options;
     tried.batch = batch;
     bnff_plan *plan = NULL;
     if (bnff_plan_create(n->context, n->graph, &tried, &plan, NULL)) return 0;
-    bnff_plan_info info = {.size = sizeof info};
-    bnff_plan_describe(plan, &info);
+    const size_t need = need_of(n, plan);
     bnff_plan_destroy(&plan);
-    const size_t arena = info.arena_bytes > n->arena_bytes ? info.arena_bytes - n->arena_bytes : 0;
-    return arena + (n->images ? 0 : (image_floats(n, batch) + 2 * (size_t)batch * (size_t)n->classes) * sizeof(float)) + margin;
+    return need;
 }
 
-/* Into the hint: the largest batch that fits. */
-static void hint_batch(const bench_network *n, const bnff_plan_options *options, size_t available, bnff_error *error)
+/* Into the hint: a batch that fits, near the largest. What a run needs is a little more than proportional to the batch, so that the proportion
+ * soon lands below what fits. need: of the batch that does not fit, 0 if it cannot be planned. */
+static void hint_batch(const bench_network *n, const bnff_plan_options *options, size_t need, size_t available, bnff_error *error)
 {
-    int fits = 0, fails = n->batch;
-    while (fails - fits > 1) {
-        const int middle = fits + (fails - fits) / 2;
-        const size_t bytes = need_of(n, options, middle);
-        *(bytes && bytes <= available ? &fits : &fails) = middle;
+    int batch = n->batch;
+    while (batch && (!need || need > available)) {
+        const int proportion = need ? (int)((double)available / (double)need * batch) : batch / 16;
+        batch = proportion < batch ? proportion : batch - 1;
+        need = batch ? need_of_batch(n, options, batch) : 0;
     }
-    if (fits) snprintf(error->hint, sizeof error->hint, "batch %d fits (-b %d); smaller images (--size) need less too", fits, fits);
+    if (batch) snprintf(error->hint, sizeof error->hint, "batch %d fits (-b %d); smaller images (--size) need less too", batch, batch);
     else snprintf(error->hint, sizeof error->hint, "no batch fits: take smaller images (--size) or a smaller model");
 }
 
@@ -111,16 +119,16 @@ bnff_status bench_network_plan(bench_network *n, const char *level, const char *
     const size_t available = machine.memory_available ? machine.memory_available : SIZE_MAX;
     *plan = NULL;
     const bnff_status status = bnff_plan_create(n->context, n->graph, &options, plan, error);
-    if (status == BNFF_E_MEMORY) hint_batch(n, &options, available, error); /* more than can be addressed */
+    if (status == BNFF_E_MEMORY) hint_batch(n, &options, 0, available, error); /* more than can be addressed */
     if (status) return status;
-    const size_t need = need_of(n, &options, n->batch);
+    const size_t need = need_of(n, *plan);
     if (need > available) {
         char needs[32], free_now[32], size[24];
         bnff_plan_destroy(plan);
         error->status = BNFF_E_MEMORY;
         snprintf(error->message, sizeof error->message, "%s, level %s: a step of batch %d at %s pixels needs %s, %s free", n->model, level, n->batch,
                  bench_size_text(n->height, n->width, size), cli_bytes(needs, (double)need), cli_bytes(free_now, (double)available));
-        hint_batch(n, &options, available, error);
+        hint_batch(n, &options, need, available, error);
         return BNFF_E_MEMORY;
     }
     if (!n->images) allocate_tensors(n);
