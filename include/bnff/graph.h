@@ -36,7 +36,8 @@ typedef enum bnff_param_kind {
     BNFF_PARAM_BN_WEIGHT,     /* gamma [C] */
     BNFF_PARAM_BN_BIAS,       /* beta [C] */
     BNFF_PARAM_RUNNING_MEAN,  /* buffer [C]: written by training forwards, never by an optimizer */
-    BNFF_PARAM_RUNNING_VAR    /* buffer [C] */
+    BNFF_PARAM_RUNNING_VAR,   /* buffer [C] */
+    BNFF_PARAM_SCALE          /* factor [C] of a scale */
 } bnff_param_kind;
 
 typedef struct bnff_param_info {
@@ -60,6 +61,8 @@ BNFF_API int bnff_graph_find_param(const bnff_graph *graph, const char *name);
 
 /** The network's image input with C channels, 1 <= C <= 65536. A graph may have several inputs. */
 BNFF_API bnff_value bnff_input(bnff_graph *graph, const char *name, int channels);
+/** An input whose H and W are known now, so that the sizes of what follows are: a linear layer needs no pooling before it. */
+BNFF_API bnff_value bnff_input_sized(bnff_graph *graph, const char *name, int channels, int height, int width);
 
 /** Zero-initialised fields take the defaults in parentheses. */
 typedef struct bnff_conv_options {
@@ -103,10 +106,14 @@ typedef enum bnff_activation {
     BNFF_SILU,         /* x * sigmoid(x) */
     BNFF_HARDSWISH,    /* x * min(max(x + 3, 0), 6) / 6 */
     BNFF_SIGMOID,
-    BNFF_HARDSIGMOID   /* min(max(x + 3, 0), 6) / 6 */
+    BNFF_HARDSIGMOID,  /* min(max(x + 3, 0), 6) / 6 */
+    BNFF_TANH,
+    BNFF_GELU,         /* x * (1 + erf(x / sqrt 2)) / 2 */
+    BNFF_ELU,          /* x > 0 ? x : slope * (e^x - 1) */
+    BNFF_MISH          /* x * tanh(log(1 + e^x)) */
 } bnff_activation;
 
-/** Elementwise activation; NaN passes through all of them. slope is read by BNFF_LEAKY_RELU only. */
+/** Elementwise activation; NaN passes through all of them. slope is read by BNFF_LEAKY_RELU and BNFF_ELU only. */
 BNFF_API bnff_value bnff_activate(bnff_graph *graph, bnff_value x, bnff_activation kind, float slope);
 BNFF_API bnff_value bnff_relu(bnff_graph *graph, bnff_value x);
 
@@ -129,6 +136,17 @@ BNFF_API bnff_value bnff_adaptive_avgpool(bnff_graph *graph, bnff_value x, int o
 
 /** Elementwise a + b of equal shapes. */
 BNFF_API bnff_value bnff_add(bnff_graph *graph, bnff_value a, bnff_value b);
+/** Elementwise a * b of equal shapes. */
+BNFF_API bnff_value bnff_mul(bnff_graph *graph, bnff_value a, bnff_value b);
+
+typedef struct bnff_scale_options {
+    bool weight, bias; /* (false) learnt, [C], in place of factor and offset */
+    float factor;      /* (1) */
+    float offset;      /* (0) */
+} bnff_scale_options;
+/** y[n,h,w,c] = weight[c] * x[n,h,w,c] + bias[c]: layer scale, a bias of its own, or with constants arithmetic with numbers;
+ *  a - b is bnff_add(a, scale of b by -1). Parameters <name>.weight, <name>.bias; name may be NULL where there is none. */
+BNFF_API bnff_value bnff_scale(bnff_graph *graph, const char *name, bnff_value x, const bnff_scale_options *options);
 /** x[n,h,w,c] * gate[n,0,0,c]: gate has H = W = 1 (squeeze and excitation). */
 BNFF_API bnff_value bnff_mul_gate(bnff_graph *graph, bnff_value x, bnff_value gate);
 /** Concatenation along C of 1 <= count values equal in N, H, W. Never copies. */

@@ -31,7 +31,7 @@ typedef enum bnff_mode {
 typedef struct bnff_plan_options {
     size_t size;         /* sizeof(bnff_plan_options) */
     int batch;           /* N >= 1 */
-    int height, width;   /* of the images; all inputs share them */
+    int height, width;   /* of all inputs that have no size of their own; may be 0 when each has one */
     bnff_mode mode;
     const char *level;   /* "layerwise", "tuned", ...: see bnff_level_name; NULL: the default */
     const char *algorithm; /* how convolutions multiply, "direct", "auto", ...: see bnff_algorithm_name; NULL: the default */
@@ -40,6 +40,7 @@ typedef struct bnff_plan_options {
     const bool *frozen_stats;  /* per parameter index of a BN's running_mean: it normalises with running statistics in
                                   training too. NULL: none does */
     bool input_gradients; /* also compute gradients of the inputs */
+    const int (*input_sizes)[2]; /* H, W of each graph input; {0, 0}: height and width. NULL: of all */
 } bnff_plan_options;
 
 /** Names of levels by index, least restructured first; NULL past the end. */

@@ -15,6 +15,12 @@ const char *bf_op_text(bf_op op)
     return text[op];
 }
 
+const char *bf_activation_text(int kind)
+{
+    static const char *const text[] = {"identity", "relu", "relu6", "leaky_relu", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "mish"};
+    return kind >= 0 && kind < (int)(sizeof text / sizeof *text) ? text[kind] : NULL;
+}
+
 void bf_node_label(const bf_node *node, char *text, size_t size)
 {
     if (node->name) snprintf(text, size, "%s (%s)", node->name, bf_op_text(node->op));

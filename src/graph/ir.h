@@ -57,6 +57,8 @@ typedef struct bf_pool_attr {
 typedef struct bf_bn_attr {
     float eps, momentum;
     bool frozen;        /* running statistics instead of the batch's */
+    bool scale;         /* no normalization: y = gamma x + beta, from a scale node */
+    float factor, offset; /* of a scale: gamma and beta where there is no parameter */
     bool want_affine;   /* of the backward nodes: gamma or beta wants a gradient */
     int sweeps;         /* of bn_stats: 2 = mean first, then deviations; 1 = both at once */
 } bf_bn_attr;
@@ -74,7 +76,7 @@ typedef struct bf_node {
         struct { bnff_activation kind; float slope; } act;
         struct { int first, channels; } slice; /* also copy: channels of the input */
         struct { float p; int id; } dropout;   /* id: the same for forward and backward */
-        int index;                             /* of an input or output */
+        struct { int index, h, w; } io;        /* of an input or output; h, w: of an input of a fixed size, else 0 */
     } a;
 } bf_node;
 
@@ -123,13 +125,16 @@ int bf_conv_out(int in, int kernel, int stride, int pad, int dilation);
 int bf_pool_out(int in, int kernel, int stride, int pad, int dilation, bool ceil_mode);
 /* Set the output shape of a node from its inputs (the operator's shape rule). */
 bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error);
-/* Give every value a shape, for images of n x h x w. */
-bnff_status bf_infer_shapes(bf_graph *g, int n, int h, int w, bnff_error *error);
+/* Give every value a shape, for a batch of n. sizes (may be NULL): H, W of each input; where they are 0, and the input is of no fixed
+ * size, it is h x w. */
+bnff_status bf_infer_shapes(bf_graph *g, int n, int h, int w, const int (*sizes)[2], bnff_error *error);
 
 /* -- checking and text (verify.c, print.c) -- */
 /* Check that the graph is well formed: indices, order, operand kinds and shapes, views. A failure is a bug of the last pass. */
 bnff_status bf_graph_verify(const bf_graph *g, bnff_error *error);
 const char *bf_op_text(bf_op op);
+/* "relu", ...; NULL past the last. */
+const char *bf_activation_text(int kind);
 struct bf_text;
 void bf_graph_print(const bf_graph *g, struct bf_text *text);
 

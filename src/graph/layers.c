@@ -29,7 +29,7 @@ bnff_status bnff_graph_layers(const bnff_graph *graph, int batch, int height, in
     bf_graph g = {0};
     BF_TRY(bnff_graph_status(graph, error));
     if (!bf_graph_copy(&g, &graph->ir)) return bf_fail(error, BNFF_E_MEMORY, "no memory to describe the network");
-    const bnff_status status = bf_infer_shapes(&g, batch, height, width, error);
+    const bnff_status status = bf_infer_shapes(&g, batch, height, width, NULL, error);
     for (int i = 0; status == BNFF_OK && i < g.node_count; i++) {
         const bf_node *node = &g.nodes[i];
         const int value = node->op == BF_OP_OUTPUT ? node->in[0] : node->out[0];

@@ -91,6 +91,19 @@ static float real(const char *attributes, const char *key)
     return numbers(attributes, key, v) ? (float)v[0] : 0;
 }
 
+static bnff_value build_input(reader *r, const char *a)
+{
+    int size[2] = {0, 0};
+    pair(a, "size", size, false);
+    return size[0] ? bnff_input_sized(r->graph, r->name, single(a, "c"), size[0], size[1]) : bnff_input(r->graph, r->name, single(a, "c"));
+}
+
+static bnff_value build_scale(reader *r, const char *a)
+{
+    const bnff_scale_options o = {.weight = flag(a, "weight"), .bias = flag(a, "bias"), .factor = real(a, "factor"), .offset = real(a, "offset")};
+    return bnff_scale(r->graph, r->name[0] ? r->name : NULL, r->in[0], &o);
+}
+
 static bnff_value build_conv(reader *r, const char *a)
 {
     if (flag(a, "linear")) return bnff_linear(r->graph, r->name, r->in[0], single(a, "oc"), flag(a, "bias"));
@@ -117,9 +130,8 @@ static bnff_value build_pool(reader *r, bool max, const char *a)
 
 static bnff_value build_act(reader *r, const char *a)
 {
-    static const char *const names[] = {"identity", "relu", "relu6", "leaky_relu", "silu", "hardswish", "sigmoid", "hardsigmoid"};
-    for (int i = 0; i < 8; i++)
-        if (flag(a, names[i])) return bnff_activate(r->graph, r->in[0], (bnff_activation)i, real(a, "slope"));
+    for (int i = 0; bf_activation_text(i); i++)
+        if (flag(a, bf_activation_text(i))) return bnff_activate(r->graph, r->in[0], (bnff_activation)i, real(a, "slope"));
     return bnff_activate(r->graph, r->in[0], (bnff_activation)99, 0);
 }
 
@@ -135,7 +147,7 @@ static bnff_value build_bn(reader *r, const char *a)
 static bnff_status build(reader *r, const char *op, const char *a, bnff_value *out)
 {
     static const struct { const char *op; int operands; } arity[] = {{"input", 0}, {"conv", 1}, {"bn", 1}, {"act", 1}, {"maxpool", 1}, {"avgpool", 1},
-        {"add", 2}, {"gate", 2}, {"concat", -1}, {"slice", 1}, {"dropout", 1}, {"output", 1}};
+        {"add", 2}, {"gate", 2}, {"concat", -1}, {"slice", 1}, {"dropout", 1}, {"output", 1}, {"mul", 2}, {"scale", 1}};
     int which = -1;
     for (int i = 0; i < (int)(sizeof arity / sizeof *arity); i++)
         if (!strcmp(op, arity[i].op)) which = i;
@@ -143,7 +155,7 @@ static bnff_status build(reader *r, const char *op, const char *a, bnff_value *o
     if (arity[which].operands >= 0 && arity[which].operands != r->in_count) return bad(r, "wrong number of operands", op);
     bnff_graph *g = r->graph;
     switch (which) {
-    case 0: *out = bnff_input(g, r->name, single(a, "c")); break;
+    case 0: *out = build_input(r, a); break;
     case 1: *out = build_conv(r, a); break;
     case 2: *out = build_bn(r, a); break;
     case 3: *out = build_act(r, a); break;
@@ -154,7 +166,9 @@ static bnff_status build(reader *r, const char *op, const char *a, bnff_value *o
     case 8: *out = bnff_concat(g, r->in, r->in_count); break;
     case 9: *out = bnff_slice(g, r->in[0], single(a, "first"), single(a, "channels")); break;
     case 10: *out = bnff_dropout(g, r->in[0], real(a, "p")); break;
-    default: bnff_output(g, r->in[0]); break;
+    case 11: bnff_output(g, r->in[0]); break;
+    case 12: *out = bnff_mul(g, r->in[0], r->in[1]); break;
+    default: *out = build_scale(r, a); break;
     }
     if (g->error.status == BNFF_OK) return BNFF_OK;
     return bf_fail(r->error, g->error.status == BNFF_E_MEMORY ? BNFF_E_MEMORY : BNFF_E_FORMAT, "graph text, line %d: %.800s", r->line, g->error.message);

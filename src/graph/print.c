@@ -19,7 +19,10 @@ static void print_pool(const bf_pool_attr *a, bf_text *text)
 static void print_attributes(const bf_graph *g, const bf_node *node, bf_text *text)
 {
     switch (node->op) {
-    case BF_OP_INPUT: bf_text_add(text, " c=%d", g->values[node->out[0]].c); break;
+    case BF_OP_INPUT:
+        bf_text_add(text, " c=%d", g->values[node->out[0]].c);
+        if (node->a.io.h) bf_text_add(text, " size=%d,%d", node->a.io.h, node->a.io.w);
+        break;
     case BF_OP_CONV:
     case BF_OP_CONV_BWD: {
         const bf_conv_attr *a = &node->a.conv;
@@ -35,12 +38,15 @@ static void print_attributes(const bf_graph *g, const bf_node *node, bf_text *te
         if (node->param[0] < 0) bf_text_add(text, " no_affine");
         if (node->a.bn.frozen) bf_text_add(text, " frozen");
         break;
+    case BF_OP_SCALE:
+        bf_text_add(text, "%s%s factor=%.9g offset=%.9g", node->param[0] >= 0 ? " weight" : "", node->param[1] >= 0 ? " bias" : "",
+                    (double)node->a.bn.factor, (double)node->a.bn.offset);
+        break;
     case BF_OP_BN_STATS: bf_text_add(text, " sweeps=%d", node->a.bn.sweeps); break;
     case BF_OP_ACT:
     case BF_OP_ACT_BWD: {
-        static const char *const names[] = {"identity", "relu", "relu6", "leaky_relu", "silu", "hardswish", "sigmoid", "hardsigmoid"};
-        bf_text_add(text, " %s", names[node->a.act.kind]);
-        if (node->a.act.kind == BNFF_LEAKY_RELU) bf_text_add(text, " slope=%.9g", (double)node->a.act.slope);
+        bf_text_add(text, " %s", bf_activation_text((int)node->a.act.kind));
+        if (node->a.act.kind == BNFF_LEAKY_RELU || node->a.act.kind == BNFF_ELU) bf_text_add(text, " slope=%.9g", (double)node->a.act.slope);
         break;
     }
     case BF_OP_MAXPOOL: case BF_OP_AVGPOOL: case BF_OP_MAXPOOL_BWD: case BF_OP_AVGPOOL_BWD: print_pool(&node->a.pool, text); break;

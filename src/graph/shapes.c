@@ -85,6 +85,7 @@ bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
         return gate->h != 1 || gate->w != 1 || gate->c != x->c ? mismatch(node, x, gate, error) : BNFF_OK;
     }
     case BF_OP_ADD:
+    case BF_OP_MUL:
         y->h = x->h, y->w = x->w, y->c = x->c;
         return same_size(node, x, &g->values[node->in[1]], true, error);
     case BF_OP_CONCAT: {
@@ -102,13 +103,26 @@ bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
     }
 }
 
-bnff_status bf_infer_shapes(bf_graph *g, int n, int h, int w, bnff_error *error)
+/* The size of an input: its own, or what the plan says. */
+static bnff_status input_size(bf_value *v, const bf_node *node, int h, int w, const int (*sizes)[2], bnff_error *error)
+{
+    const int *given = sizes ? sizes[node->a.io.index] : NULL;
+    if (given && (given[0] || given[1])) h = given[0], w = given[1];
+    if (node->a.io.h && given && (given[0] || given[1]) && (h != node->a.io.h || w != node->a.io.w))
+        return bf_fail(error, BNFF_E_SHAPE, "input %s: it is %d x %d in the graph, %d x %d is asked for", node->name, node->a.io.h, node->a.io.w, h, w);
+    v->h = node->a.io.h ? node->a.io.h : h;
+    v->w = node->a.io.w ? node->a.io.w : w;
+    return BNFF_OK;
+}
+
+bnff_status bf_infer_shapes(bf_graph *g, int n, int h, int w, const int (*sizes)[2], bnff_error *error)
 {
     for (int i = 0; i < g->node_count; i++) {
         const bf_node *node = &g->nodes[i];
         if (node->op == BF_OP_INPUT) {
             bf_value *v = &g->values[node->out[0]];
-            v->n = n, v->h = h, v->w = w;
+            v->n = n;
+            BF_TRY(input_size(v, node, h, w, sizes, error));
         }
         BF_TRY(bf_infer_node(g, node, error));
         for (int k = 1; k < node->out_count; k++) g->values[node->out[k]].n = 1;

@@ -109,6 +109,10 @@ BF_INLINE void v_stream_end(void)
     BF_ACT_CASE(BNFF_HARDSWISH, c, f, __VA_ARGS__); \
     BF_ACT_CASE(BNFF_SIGMOID, c, f, __VA_ARGS__); \
     BF_ACT_CASE(BNFF_HARDSIGMOID, c, f, __VA_ARGS__); \
+    BF_ACT_CASE(BNFF_TANH, c, f, __VA_ARGS__); \
+    BF_ACT_CASE(BNFF_GELU, c, f, __VA_ARGS__); \
+    BF_ACT_CASE(BNFF_ELU, c, f, __VA_ARGS__); \
+    BF_ACT_CASE(BNFF_MISH, c, f, __VA_ARGS__); \
     } } while (0)
 
 #endif

@@ -99,6 +99,17 @@ void BF_ISA_NAME(add_act_stream)(float *dst, ptrdiff_t ldd, const float *a, ptrd
     BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, true);
 }
 
+BF_INLINE void mul_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd, a += lda, b += ldb)
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, v_load(a + i) * v_load(b + i));
+}
+void BF_ISA_NAME(mul)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c)
+{
+    BF_BY_C(c, mul_any, dst, ldd, a, lda, b, ldb, n);
+}
+
 BF_INLINE void affine_add_act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n,
                                   const float *s, const float *p, const float *t, float slope, const bool stream, const int kind, const int c)
 {

@@ -72,6 +72,7 @@ bnff_status bnff_state_init(bnff_state *state, const char *model, uint64_t seed,
         case BNFF_PARAM_CONV_WEIGHT:   fill_weight(params[p], &info, init->conv, key), weight = info; break;
         case BNFF_PARAM_LINEAR_WEIGHT: fill_weight(params[p], &info, init->linear, key), weight = info; break;
         case BNFF_PARAM_BIAS:          fill_bias(params[p], &info, &weight, init, key); break;
+        case BNFF_PARAM_SCALE:
         case BNFF_PARAM_BN_WEIGHT:     fill_constant(params[p], info.elements, 1); break;
         case BNFF_PARAM_BN_BIAS:       fill_constant(params[p], info.elements, 0); break;
         case BNFF_PARAM_RUNNING_MEAN:

@@ -31,7 +31,7 @@ static void lay_out(bnff_state *state)
     size_t floats;
     for (int i = 0; i < state->count && bnff_graph_param(state->graph, i, &info) && padded(info.elements, &floats); i++) {
         state->params[i] = next;
-        if (info.kind == BNFF_PARAM_BN_WEIGHT || info.kind == BNFF_PARAM_RUNNING_VAR)
+        if (info.kind == BNFF_PARAM_BN_WEIGHT || info.kind == BNFF_PARAM_SCALE || info.kind == BNFF_PARAM_RUNNING_VAR)
             for (int64_t k = 0; k < info.elements; k++) next[k] = 1.0f;
         next += floats;
     }

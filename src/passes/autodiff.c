@@ -113,6 +113,17 @@ static bool slice_backward(context *c, int index, int dy)
     return window >= 0 && bf_graph_view(c->g, window, &part, 1) && emit_copy(c, index, dy, window, 0, v.c);
 }
 
+static bool mul_backward(context *c, int index, int dy)
+{
+    const int in[2] = {c->g->nodes[index].in[0], c->g->nodes[index].in[1]};
+    for (int i = 0; i < 2; i++) {
+        if (!c->wants[in[i]]) continue;
+        const int dx = grad_of(c, in[i]);
+        if (dx < 0 || !emit(c, BF_OP_MUL, index, (const int[]){dy, in[1 - i]}, 2, dx)) return false;
+    }
+    return true;
+}
+
 static bool gate_backward(context *c, int index, int dy)
 {
     const int x = c->g->nodes[index].in[0], gate = c->g->nodes[index].in[1];
@@ -149,7 +160,7 @@ static bool act_backward(context *c, int index, int dy)
 static bool input_backward(context *c, int index, int dy)
 {
     bf_node *node = bf_graph_node(c->g, BF_OP_INPUT_GRAD, c->g->nodes[index].name, &dy, 1);
-    if (node) node->a.index = c->g->nodes[index].a.index;
+    if (node) node->a.io.index = c->g->nodes[index].a.io.index;
     return node != NULL;
 }
 
@@ -163,6 +174,7 @@ static bool differentiate(context *c, int index, int dy)
     case BF_OP_AVGPOOL: return unary_backward(c, BF_OP_AVGPOOL_BWD, index, dy, false);
     case BF_OP_DROPOUT: return unary_backward(c, BF_OP_DROPOUT, index, dy, false);
     case BF_OP_ADD:     return add_backward(c, index, dy);
+    case BF_OP_MUL:     return mul_backward(c, index, dy);
     case BF_OP_GATE:    return gate_backward(c, index, dy);
     case BF_OP_CONCAT:  return concat_backward(c, index, dy);
     case BF_OP_SLICE:   return slice_backward(c, index, dy);
@@ -224,7 +236,8 @@ bnff_status bf_pass_autodiff(bf_graph *g, const bf_settings *settings, bnff_erro
     BF_TRY(drop_dead(g, error));
     for (int i = 0; i < g->node_count; i++) {
         bf_node *node = &g->nodes[i];
-        if (node->op == BF_OP_BN) node->a.bn.frozen = !settings->train || (settings->frozen_stats && settings->frozen_stats[node->param[2]]);
+        if (node->op == BF_OP_SCALE) node->op = BF_OP_BN; /* of mean 0 and variance 1: all that fuses those fuses it */
+        else if (node->op == BF_OP_BN) node->a.bn.frozen = !settings->train || (settings->frozen_stats && settings->frozen_stats[node->param[2]]);
     }
     if (!settings->train) return BNFF_OK;
     context c = {.g = g, .settings = settings, .error = error};

@@ -32,7 +32,7 @@ static bool is_forward(const context *c, int i) { return i < c->first_backward; 
 /* Operators that compute each element from the same element of their inputs. */
 static bool is_elementwise(bf_op op)
 {
-    return op == BF_OP_BN_APPLY || op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_ACT_BWD ||
+    return op == BF_OP_BN_APPLY || op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_MUL || op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_ACT_BWD ||
            op == BF_OP_BN_DX || op == BF_OP_BN_DEFERRED || op == BF_OP_BN_SCALE;
 }
 

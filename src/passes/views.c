@@ -91,7 +91,7 @@ static bool writes(const bf_graph *g, const bf_node *node, int v) { return node-
 
 static bool elementwise(bf_op op)
 {
-    return op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_BN_APPLY || op == BF_OP_ACT_BWD || op == BF_OP_BN_DX || op == BF_OP_BN_SCALE ||
+    return op == BF_OP_ACT || op == BF_OP_ADD || op == BF_OP_MUL || op == BF_OP_BN_APPLY || op == BF_OP_ACT_BWD || op == BF_OP_BN_DX || op == BF_OP_BN_SCALE ||
            op == BF_OP_GATE || op == BF_OP_DROPOUT || op == BF_OP_COPY;
 }
 

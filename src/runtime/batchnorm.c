@@ -108,11 +108,12 @@ void bf_bn_const(bnff_run *run, const bf_task *task)
 {
     const bf_node *node = &run->plan->graph.nodes[task->node];
     const bf_layout *layout = &run->plan->layouts[node->out[0]];
+    const double factor = node->a.bn.scale ? (double)node->a.bn.factor : 1, offset = node->a.bn.scale ? (double)node->a.bn.offset : 0;
     for (int b = 0; b < layout->count; b++)
         for (int i = 0; i < layout->blocks[b].channels; i++) {
             const int channel = layout->blocks[b].first + i;
             write_coefs(run, node->out[0], b, i, param_at(run, node->param[2], channel, 0), param_at(run, node->param[3], channel, 1),
-                        param_at(run, node->param[0], channel, 1), param_at(run, node->param[1], channel, 0), (double)node->a.bn.eps);
+                        param_at(run, node->param[0], channel, factor), param_at(run, node->param[1], channel, offset), (double)node->a.bn.eps);
         }
 }
 

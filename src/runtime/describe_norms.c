@@ -218,7 +218,7 @@ void bf_describe_norms(const bnff_plan *plan, bool json, bf_text *text)
     writer w = {.plan = plan, .g = &plan->graph, .text = text, .json = json};
     bool first = true;
     for (int i = 0; i < plan->graph.node_count; i++) {
-        if (plan->graph.nodes[i].op != BF_OP_BN_APPLY) continue;
+        if (plan->graph.nodes[i].op != BF_OP_BN_APPLY || plan->graph.nodes[i].a.bn.scale) continue;
         if (json && !first) bf_text_add(text, ",");
         first = false;
         norm(&w, i);

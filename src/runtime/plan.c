@@ -45,25 +45,45 @@ static bnff_status find(const struct named *known, int count, const char *what, 
 
 static bnff_status find_level(const char *name, bf_level *level, bnff_error *error)
 {
-    int value;
+    int value = 0;
     BF_TRY(find(levels, LEVELS, "level", name ? name : bnff_default_level(), &value, error));
     return *level = (bf_level)value, BNFF_OK;
 }
 
 bnff_status bf_find_algorithm(const char *name, bf_algorithm *algorithm, bnff_error *error)
 {
-    int value;
+    int value = 0;
     BF_TRY(find(algorithms, ALGORITHMS, "convolution algorithm", name ? name : bnff_default_algorithm(), &value, error));
     return *algorithm = (bf_algorithm)value, BNFF_OK;
+}
+
+static bnff_status check_side(int height, int width, bnff_error *error)
+{
+    if (height >= 1 && height <= MAX_SIDE && width >= 1 && width <= MAX_SIDE) return BNFF_OK;
+    return bf_fail(error, BNFF_E_ARG, "image size %d x %d is not between 1 and %d", height, width, MAX_SIDE);
+}
+
+/* Height and width may be left out where every input has a size of its own. */
+static bnff_status check_input_sizes(const bnff_graph *graph, const bnff_plan_options *o, bnff_error *error)
+{
+    bool own = graph->ir.input_count > 0;
+    for (int i = 0; i < graph->ir.node_count; i++) {
+        const bf_node *node = &graph->ir.nodes[i];
+        if (node->op != BF_OP_INPUT) continue;
+        const int *size = o->input_sizes ? o->input_sizes[node->a.io.index] : NULL;
+        const bool given = size && (size[0] || size[1]);
+        if (given) BF_TRY(check_side(size[0], size[1], error));
+        own &= given || node->a.io.h;
+    }
+    return own && !o->height && !o->width ? BNFF_OK : check_side(o->height, o->width, error);
 }
 
 static bnff_status check_options(const bnff_graph *graph, const bnff_plan_options *o, bnff_error *error)
 {
     BF_TRY(bnff_graph_status(graph, error));
-    if (o->size != sizeof *o) return bf_fail(error, BNFF_E_ARG, "bnff_plan_options.size is %zu, not %zu", o->size, sizeof *o);
+    if (o->size != sizeof *o && o->size != offsetof(bnff_plan_options, input_sizes)) return bf_fail(error, BNFF_E_ARG, "bnff_plan_options.size is %zu, not %zu", o->size, sizeof *o);
     if (o->batch < 1 || o->batch > MAX_BATCH) return bf_fail(error, BNFF_E_ARG, "batch %d is not between 1 and %d", o->batch, MAX_BATCH);
-    if (o->height < 1 || o->height > MAX_SIDE || o->width < 1 || o->width > MAX_SIDE)
-        return bf_fail(error, BNFF_E_ARG, "image size %d x %d is not between 1 and %d", o->height, o->width, MAX_SIDE);
+    BF_TRY(check_input_sizes(graph, o, error));
     if (o->cells < 0 || o->cells > MAX_CELLS) return bf_fail(error, BNFF_E_ARG, "%d cells; 0 to %d are possible", o->cells, MAX_CELLS);
     if (!graph->ir.output_count || !graph->ir.input_count) return bf_fail(error, BNFF_E_ARG, "the graph has no %s", graph->ir.input_count ? "output" : "input");
     return BNFF_OK;
@@ -105,7 +125,7 @@ static void count_batchnorms(bnff_plan *plan)
 {
     const bf_graph *g = &plan->graph;
     for (int i = 0; i < g->node_count; i++) {
-        if (g->nodes[i].op != BF_OP_BN_APPLY) continue;
+        if (g->nodes[i].op != BF_OP_BN_APPLY || g->nodes[i].a.bn.scale) continue;
         plan->batchnorms++;
         bool sweeps = plan->placement[i].role == BF_ROLE_TASK;
         for (int k = 0; k < g->node_count; k++) {
@@ -119,7 +139,7 @@ static void count_batchnorms(bnff_plan *plan)
 
 static bnff_status build(bnff_plan *plan, const bnff_plan_options *o, bnff_error *error)
 {
-    BF_TRY(bf_infer_shapes(&plan->graph, o->batch, o->height, o->width, error));
+    BF_TRY(bf_infer_shapes(&plan->graph, o->batch, o->height, o->width, o->input_sizes, error));
     BF_TRY(check_batchnorms(&plan->graph, o, error));
     BF_TRY(check_sizes(&plan->graph, error));
     BF_TRY(bf_run_passes(&plan->graph, &plan->settings, &plan->placement, error));
@@ -142,6 +162,9 @@ bnff_status bnff_plan_create(bnff_context *context, const bnff_graph *graph, con
     *out = NULL;
     bf_level level = BF_LAYERWISE;
     bf_algorithm algorithm = BF_DIRECT;
+    bnff_plan_options all = {0}; /* callers built before the last field was added know less */
+    memcpy(&all, o, o->size < sizeof all ? o->size : sizeof all);
+    o = &all;
     BF_TRY(check_options(graph, o, error));
     BF_TRY(find_level(o->level, &level, error));
     BF_TRY(bf_find_algorithm(o->algorithm, &algorithm, error));
@@ -187,7 +210,7 @@ bool bnff_plan_output_shape(const bnff_plan *plan, int index, int shape[4])
 {
     for (int i = 0; i < plan->graph.node_count; i++) {
         const bf_node *node = &plan->graph.nodes[i];
-        if (node->op != BF_OP_OUTPUT || node->a.index != index) continue;
+        if (node->op != BF_OP_OUTPUT || node->a.io.index != index) continue;
         const bf_value *v = &plan->graph.values[node->in[0]];
         shape[0] = v->n, shape[1] = v->h, shape[2] = v->w, shape[3] = v->c;
         return true;

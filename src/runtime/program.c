@@ -125,6 +125,7 @@ static void run_step(const piece *p, const bf_step *step)
     case BF_STEP_BN_DX: STREAMED(bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), GRAD_COEF(C1), GRAD_COEF(C0)); break;
     case BF_STEP_DEFERRED: STREAMED(bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, ones, COEF(P), GRAD_COEF(C1), GRAD_COEF(C0)); break;
     case BF_STEP_SCALE: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, COEF(S), zeros, zeros, no_act); break;
+    case BF_STEP_MUL: k->mul(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c); break;
     case BF_STEP_GATE: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, gate_of(p, step), zeros, zeros, no_act); break;
     case BF_STEP_DROPOUT: run_dropout(p, step, d, a); break;
     case BF_STEP_SCALE_TO:

@@ -131,6 +131,10 @@ void bf_build_node(bf_builder *b, const bf_node *node, bf_operand dst)
         step.coefs = node->in[2];
         step.grad_coefs = node->in[3];
         break;
+    case BF_OP_MUL:
+        step.kind = BF_STEP_MUL;
+        step.b = bf_build_load(b, node->in[1]);
+        break;
     case BF_OP_GATE:
         step.kind = BF_STEP_GATE;
         step.gate = node->in[1];

@@ -160,7 +160,7 @@ static void clear_unreached(const bnff_run *run)
     for (int i = 0; i < g->node_count; i++) {
         const bf_node *node = &g->nodes[i];
         if (node->op != BF_OP_INPUT || g->values[node->out[0]].grad >= 0) continue;
-        const bnff_tensor *to = &run->input_gradients[node->a.index];
+        const bnff_tensor *to = &run->input_gradients[node->a.io.index];
         const bf_value *v = &g->values[node->out[0]];
         for (int q = 0; to->data && q < v->n * v->h * v->w; q++)
             for (int c = 0; c < v->c; c++)

@@ -10,10 +10,10 @@ static const bnff_tensor zero_tensor;
 static bnff_tensor tensor_of(const bnff_run *run, const bf_node *node)
 {
     switch (node->op) {
-    case BF_OP_INPUT:       return run->inputs[node->a.index];
-    case BF_OP_OUTPUT:      return run->outputs ? run->outputs[node->a.index] : zero_tensor;
-    case BF_OP_OUTPUT_GRAD: return run->output_gradients[node->a.index];
-    case BF_OP_INPUT_GRAD:  return run->input_gradients ? run->input_gradients[node->a.index] : zero_tensor;
+    case BF_OP_INPUT:       return run->inputs[node->a.io.index];
+    case BF_OP_OUTPUT:      return run->outputs ? run->outputs[node->a.io.index] : zero_tensor;
+    case BF_OP_OUTPUT_GRAD: return run->output_gradients[node->a.io.index];
+    case BF_OP_INPUT_GRAD:  return run->input_gradients ? run->input_gradients[node->a.io.index] : zero_tensor;
     default:                return zero_tensor;
     }
 }

@@ -67,7 +67,7 @@ static bnff_status check_options(const bnff_optimizer_options *o, bnff_error *er
 static float decay_of(const bnff_param_info *info, const bnff_optimizer_options *options)
 {
     const bool bias = info->kind == BNFF_PARAM_BIAS || info->kind == BNFF_PARAM_BN_BIAS;
-    const bool norm = info->kind == BNFF_PARAM_BN_WEIGHT || info->kind == BNFF_PARAM_BN_BIAS;
+    const bool norm = info->kind == BNFF_PARAM_BN_WEIGHT || info->kind == BNFF_PARAM_SCALE || info->kind == BNFF_PARAM_BN_BIAS;
     if (bias && options->bias_weight_decay >= 0) return options->bias_weight_decay;
     if (norm && options->norm_weight_decay >= 0) return options->norm_weight_decay;
     return options->weight_decay;

@@ -82,6 +82,14 @@ static void arguments_are_checked(void **state)
     REFUSES(BNFF_E_SHAPE, bnff_linear(g, "fc", x, 3, true));
     REFUSES(BNFF_E_SHAPE, bnff_add(g, x, bnff_input(g, "y", 5)));
     REFUSES(BNFF_E_SHAPE, bnff_mul_gate(g, x, bnff_input(g, "y", 4)));
+    REFUSES(BNFF_E_SHAPE, bnff_mul(g, x, bnff_input(g, "y", 5)));
+    REFUSES(BNFF_E_SHAPE, bnff_mul(g, bnff_input_sized(g, "y", 4, 5, 5), bnff_input_sized(g, "z", 4, 5, 6)));
+    REFUSES(BNFF_E_ARG, bnff_input_sized(g, "y", 4, 0, 5));
+    REFUSES(BNFF_E_ARG, bnff_input_sized(g, "y", 4, 5, 1 << 20));
+    REFUSES(BNFF_E_ARG, bnff_scale(g, NULL, x, &(bnff_scale_options){.bias = true}));
+    REFUSES(BNFF_E_ARG, bnff_scale(g, "x", x, &(bnff_scale_options){.bias = true}));
+    REFUSES(BNFF_E_ARG, bnff_scale(g, NULL, x, &(bnff_scale_options){.factor = NAN}));
+    REFUSES(BNFF_E_ARG, bnff_scale(g, NULL, x, &(bnff_scale_options){.offset = INFINITY}));
 #undef REFUSES
 }
 
@@ -103,6 +111,9 @@ static bnff_graph *everything(void)
     x = bnff_avgpool(g, x, &(bnff_pool_options){.kernel = {2, 1}, .padding = {1, -1}, .exclude_pad = true});
     bnff_output(g, bnff_linear(g, "fc", bnff_adaptive_avgpool(g, x, 2, 3), 7, true));
     bnff_output(g, join);
+    const bnff_value aside = bnff_input_sized(g, "aside", 5, 6, 7), scaled = bnff_scale(g, "layer_scale", aside, &(bnff_scale_options){.weight = true, .offset = 0.5f});
+    const bnff_value elu = bnff_activate(g, bnff_scale(g, NULL, scaled, &(bnff_scale_options){.factor = -2}), BNFF_ELU, 0.75f);
+    bnff_output(g, bnff_mul(g, bnff_activate(g, elu, BNFF_GELU, 0), aside));
     return g;
 }
 
@@ -171,7 +182,7 @@ static void verifier_sees_damage(void **state)
         test_case("damage %d", damage);
         bnff_graph *g = everything();
         bnff_error e = {0};
-        assert_int_equal(bf_infer_shapes(&g->ir, 2, 32, 32, &e), BNFF_OK);
+        assert_int_equal(bf_infer_shapes(&g->ir, 2, 32, 32, NULL, &e), BNFF_OK);
         assert_int_equal(bf_graph_verify(&g->ir, &e), BNFF_OK);
         bf_node *last = &g->ir.nodes[g->ir.node_count - 1];
         switch (damage) {

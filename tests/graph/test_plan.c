@@ -308,6 +308,19 @@ static void options_are_checked(void **state)
     assert_non_null(strstr(e.message, "bn"));
     assert_int_equal(PLAN(.batch = 1, .height = 5, .width = 5, .mode = BNFF_EVALUATE), BNFF_OK);
     assert_int_equal(PLAN(.batch = 1 << 20, .height = 1 << 15, .width = 1 << 15), BNFF_E_MEMORY);
+    assert_int_equal(PLAN(.height = 0, .width = 0), BNFF_E_ARG);
+    assert_int_equal(PLAN(.height = 0, .width = 0, .input_sizes = (const int[][2]){{9, 7}}), BNFF_OK);
+    assert_int_equal(PLAN(.input_sizes = (const int[][2]){{0, 0}}), BNFF_OK);
+    assert_int_equal(PLAN(.input_sizes = (const int[][2]){{5, -1}}), BNFF_E_ARG);
+    assert_int_equal(PLAN(.input_sizes = (const int[][2]){{1 << 20, 8}}), BNFF_E_ARG);
+    assert_int_equal(PLAN(.input_sizes = (const int[][2]){{4, 4}}), BNFF_E_SHAPE);
+    assert_int_equal(PLAN(.size = offsetof(bnff_plan_options, input_sizes), .input_sizes = (const int[][2]){{4, 4}}), BNFF_OK); /* a caller of before */
+    assert_int_equal(PLAN(.size = 8), BNFF_E_ARG);
+    assert_int_equal(PLAN(.size = sizeof(bnff_plan_options) + 8), BNFF_E_ARG);
+    bnff_output(g, bnff_relu(g, bnff_input_sized(g, "y", 2, 6, 5)));
+    assert_int_equal(PLAN(.input_sizes = (const int[][2]){{0, 0}, {6, 5}}), BNFF_OK);
+    assert_int_equal(PLAN(.input_sizes = (const int[][2]){{0, 0}, {5, 6}}), BNFF_E_SHAPE);
+    assert_non_null(strstr(e.message, "input y"));
 #pragma GCC diagnostic pop
     bnff_graph_destroy(&g);
     bnff_context_destroy(&context);

@@ -1,7 +1,8 @@
 /* act and act_grad against float64 over the whole range of floats, and PyTorch's choices at the borders and for NaN. */
 #include "tables.h"
 
-static const bnff_activation kinds[] = {BNFF_IDENTITY, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID};
+static const bnff_activation kinds[] = {BNFF_IDENTITY, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID,
+                                        BNFF_TANH, BNFF_GELU, BNFF_ELU, BNFF_MISH};
 static const float slope = 0.2f;
 
 /* Results below this may be 0: e^-u is infinite from u = -88.73 on, where the sigmoid is 2.9e-39. */
@@ -9,6 +10,9 @@ static const float slope = 0.2f;
 
 static double sigmoid(double u) { return 1 / (1 + exp(-u)); }
 static double clamp(double x, double low, double high) { return x < low ? low : x > high ? high : x; }
+
+static double normal(double u) { return erfc(-u * M_SQRT1_2) / 2; }
+static double density(double u) { return exp(-u * u / 2) / sqrt(2 * M_PI); }
 
 static double act(bnff_activation kind, double u)
 {
@@ -20,8 +24,17 @@ static double act(bnff_activation kind, double u)
     case BNFF_HARDSWISH: return u * clamp(u + 3, 0, 6) / 6;
     case BNFF_SIGMOID: return sigmoid(u);
     case BNFF_HARDSIGMOID: return clamp(u + 3, 0, 6) / 6;
+    case BNFF_TANH: return tanh(u);
+    case BNFF_GELU: return u * normal(u);
+    case BNFF_ELU: return u > 0 ? u : slope * expm1(u);
+    case BNFF_MISH: return u * tanh(log1p(exp(u)));
     default: return u;
     }
+}
+static double mish_slope(double u)
+{
+    const double t = tanh(u > 30 ? u : log1p(exp(u)));
+    return t + u * (1 - t * t) * sigmoid(u);
 }
 static double slope_at(bnff_activation kind, double u)
 {
@@ -34,6 +47,10 @@ static double slope_at(bnff_activation kind, double u)
     case BNFF_HARDSWISH: return u <= -3 ? 0 : u >= 3 ? 1 : u / 3 + 0.5;
     case BNFF_SIGMOID: return y * (1 - y);
     case BNFF_HARDSIGMOID: return u > -3 && u < 3 ? 1 / 6.0 : 0;
+    case BNFF_TANH: return 1 - tanh(u) * tanh(u);
+    case BNFF_GELU: return normal(u) + u * density(u);
+    case BNFF_ELU: return u > 0 ? 1 : slope * exp(u);
+    case BNFF_MISH: return mish_slope(u);
     default: return 1;
     }
 }
@@ -47,6 +64,10 @@ static double act_bound(bnff_activation kind, double u, double y)
     case BNFF_SIGMOID: return 6 * ROUNDING * y + VANISHING;
     case BNFF_HARDSWISH: return 4 * ROUNDING * fabs(u) + LEAST;
     case BNFF_HARDSIGMOID: return 4 * ROUNDING;
+    case BNFF_TANH: return 10 * ROUNDING * fabs(y) + LEAST;
+    case BNFF_GELU: return (12 + 2 * u * u) * ROUNDING * fabs(y) + (u > 0 ? 0 : fabs(u) * VANISHING) + LEAST;
+    case BNFF_ELU: return 6 * ROUNDING * fabs(y) + LEAST;
+    case BNFF_MISH: return 12 * ROUNDING * fabs(y) + fabs(u) * VANISHING + LEAST;
     case BNFF_LEAKY_RELU: return ROUNDING * fabs(y) + LEAST;
     default: return 0;
     }
@@ -58,6 +79,10 @@ static double grad_bound(bnff_activation kind, double g, double u)
     case BNFF_SILU: return fabs(g) * ((14 * ROUNDING * y) * (1 + fabs(u)) + fabs(u) * VANISHING) + (1 + fabs(u)) * LEAST;
     case BNFF_SIGMOID: return fabs(g) * (10 * ROUNDING * y + VANISHING) + LEAST;
     case BNFF_HARDSWISH: return fabs(g) * 5 * ROUNDING + LEAST;
+    case BNFF_TANH: return fabs(g) * (20 * ROUNDING * tanh(u) * tanh(u) + 2 * ROUNDING) + LEAST;
+    case BNFF_GELU: return fabs(g) * ((12 + 2 * u * u) * ROUNDING * (normal(u) + fabs(u) * density(u)) + (1 + fabs(u)) * VANISHING) + LEAST;
+    case BNFF_ELU: return fabs(g) * 6 * ROUNDING * fabs(slope_at(kind, u)) + fabs(g) * VANISHING + LEAST;
+    case BNFF_MISH: return fabs(g) * (14 * ROUNDING * (y + fabs(u) * y) + (1 + fabs(u)) * VANISHING) + (1 + fabs(u)) * LEAST;
     case BNFF_HARDSIGMOID:
     case BNFF_LEAKY_RELU: return fabs(g) * ROUNDING + LEAST;
     default: return 0;
@@ -128,6 +153,7 @@ static void special_values(void **state)
     static const struct { bnff_activation kind; float nan_grad, at_infinity, at_minus_infinity; } rows[] = {
         {BNFF_IDENTITY, 2, INFINITY, -INFINITY}, {BNFF_RELU, 2, INFINITY, 0}, {BNFF_RELU6, 2, 6, 0}, {BNFF_LEAKY_RELU, 2 * 0.2f, INFINITY, -INFINITY},
         {BNFF_SILU, NAN, INFINITY, NAN}, {BNFF_HARDSWISH, NAN, INFINITY, NAN}, {BNFF_SIGMOID, NAN, 1, 0}, {BNFF_HARDSIGMOID, 0, 1, 0},
+        {BNFF_TANH, NAN, 1, -1}, {BNFF_GELU, NAN, INFINITY, NAN}, {BNFF_ELU, NAN, INFINITY, -0.2f}, {BNFF_MISH, NAN, INFINITY, NAN},
     };
     FOR_EACH(row, rows) FOR_EACH_TABLE(k) {
         test_case("special kind=%d isa=%s", row.kind, k->isa);

@@ -2,7 +2,8 @@
 #include "tables.h"
 
 static const int cs[] = {16, 32}, ns[] = {1, 2, 5, 13};
-static const bnff_activation kinds[] = {BNFF_IDENTITY, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID};
+static const bnff_activation kinds[] = {BNFF_IDENTITY, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID,
+                                        BNFF_TANH, BNFF_GELU, BNFF_ELU, BNFF_MISH};
 enum { LD1 = 48, LD2 = 32, LD3 = 80 };
 
 static void copies_and_fill(void **state)
@@ -130,6 +131,19 @@ static void add_act_adds(void **state)
     }
 }
 
+static void mul_multiplies(void **state)
+{
+    (void)state;
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k) {
+        test_case("mul n=%d c=%d isa=%s", n, c, k->isa);
+        const piece a = normal_piece(n, c, LD1, 0, 3), b = normal_piece(n, c, LD3, 0, 3), y = new_piece(n, c, LD2);
+        k->mul(y.x, y.ld, a.x, a.ld, b.x, b.ld, n, c);
+        FOR_LANES(y, j, i) assert_true(*piece_at(y, j, i) == *piece_at(a, j, i) * *piece_at(b, j, i));
+        check_gaps(y);
+        check_guards();
+    }
+}
+
 /* dst may be any source. */
 static void in_place(void **state)
 {
@@ -218,6 +232,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(copies_and_fill), test(streams_agree), test(affine_values), test(bn_dx_and_scale_add_values), test(fused_forms_have_the_bits_of_their_parts), test(add_act_adds),
+        test(mul_multiplies),
         test(in_place), test(dropout_mask_is_a_function_of_the_index), test(dropout_rate_and_independence),
     };
     return run_all(tests);

@@ -78,7 +78,7 @@ static void mask_and_sums_have_the_bits_of_their_parts(void **state)
 {
     (void)state;
     FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k)
-        for (int kind = BNFF_IDENTITY; kind <= BNFF_HARDSIGMOID; kind++) {
+        for (int kind = BNFF_IDENTITY; kind <= BNFF_MISH; kind++) {
             test_case("affine_act_grad_sums kind=%d n=%d c=%d isa=%s", kind, n, c, k->isa);
             const bf_act act = {(bnff_activation)kind, 0.1f};
             const piece x = normal_piece(n, c, LD1, 0, 3), g = normal_piece(n, c, LD2, 0, 1), want = new_piece(n, c, LD2), got = new_piece(n, c, LD3);

@@ -24,6 +24,9 @@ void net_free(net **n);
 
 /* Values are numbered; each call adds an operator named by its number ("op3") and returns its value. */
 int net_input(net *n, int channels);
+int net_input_sized(net *n, int channels, int height, int width);
+/* Its size comes with the plan, as input_sizes. */
+int net_input_planned(net *n, int channels, int height, int width);
 int net_conv(net *n, int x, bnff_conv_options options);
 int net_bn(net *n, int x, const bnff_batchnorm_options *options);
 int net_act(net *n, int x, bnff_activation kind, float slope);
@@ -33,6 +36,8 @@ int net_avgpool(net *n, int x, bnff_pool_options options);
 int net_global(net *n, int x);
 int net_adaptive(net *n, int x, int height, int width);
 int net_add(net *n, int a, int b);
+int net_mul(net *n, int a, int b);
+int net_scale(net *n, int x, bnff_scale_options options);
 int net_gate(net *n, int x, int gate);
 int net_concat(net *n, const int *values, int count);
 int net_slice(net *n, int x, int first, int channels);

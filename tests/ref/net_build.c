@@ -84,6 +84,23 @@ int net_input(net *n, int channels)
     return added(n, op, bnff_input(n->graph, name_of(n), channels));
 }
 
+int net_input_sized(net *n, int channels, int height, int width)
+{
+    net_op *op = new_op(n, OP_INPUT, channels, NULL, 0);
+    op->size[0] = height;
+    op->size[1] = width;
+    return added(n, op, bnff_input_sized(n->graph, name_of(n), channels, height, width));
+}
+
+int net_input_planned(net *n, int channels, int height, int width)
+{
+    net_op *op = new_op(n, OP_INPUT, channels, NULL, 0);
+    op->size[0] = height;
+    op->size[1] = width;
+    op->planned = true;
+    return added(n, op, bnff_input(n->graph, name_of(n), channels));
+}
+
 static void pair_default(int pair[2], int value, int second)
 {
     if (!pair[0]) pair[0] = value;
@@ -180,6 +197,23 @@ int net_add(net *n, int a, int b)
     return added(n, op, bnff_add(n->graph, at(n, a), at(n, b)));
 }
 
+int net_mul(net *n, int a, int b)
+{
+    net_op *op = new_op(n, OP_MUL, n->op[a].channels, (const int[]){a, b}, 2);
+    return added(n, op, bnff_mul(n->graph, at(n, a), at(n, b)));
+}
+
+int net_scale(net *n, int x, bnff_scale_options o)
+{
+    const int c = n->op[x].channels;
+    net_op *op = new_op(n, OP_SCALE, c, &x, 1);
+    op->factor = o.factor == 0 ? 1 : o.factor;
+    op->offset = o.offset;
+    if (o.weight) op->weight = new_param(n, "weight", BNFF_PARAM_SCALE, c, 1, 1, 1);
+    if (o.bias) op->bias = new_param(n, "bias", BNFF_PARAM_BIAS, c, 1, 1, 1);
+    return added(n, op, bnff_scale(n->graph, o.weight || o.bias ? name_of(n) : NULL, at(n, x), &o));
+}
+
 int net_gate(net *n, int x, int gate)
 {
     net_op *op = new_op(n, OP_GATE, n->op[x].channels, (const int[]){x, gate}, 2);
@@ -207,6 +241,7 @@ int net_slice(net *n, int x, int first, int channels)
 static void fixed_size(const net *n, int x, int size[2])
 {
     while (n->op[x].kind != OP_ADAPTIVE && n->op[x].kind != OP_LINEAR && n->op[x].ins) x = n->op[x].in[0];
+    assert_true(!n->op[x].planned);
     size[0] = n->op[x].kind == OP_LINEAR ? 1 : n->op[x].size[0];
     size[1] = n->op[x].kind == OP_LINEAR ? 1 : n->op[x].size[1];
 }

@@ -135,10 +135,16 @@ static machine new_machine(net *n, const net_setup *setup, const net_way *way)
     for (int i = 0; i < n->params; i++) frozen_params[i] = !n->param[i].wanted;
     for (int i = 0; i < n->ops; i++)
         if (n->op[i].frozen_stats) frozen_stats[n->op[i].mean] = true;
+    int sizes[NET_OPS][2] = {{0}}, inputs = 0;
+    for (int i = 0; i < n->ops; i++) {
+        if (n->op[i].kind != OP_INPUT) continue;
+        if (n->op[i].planned) memcpy(sizes[inputs], n->op[i].size, sizeof *sizes);
+        inputs++;
+    }
     const bnff_plan_options plan = {
         .size = sizeof plan, .batch = setup->batch, .height = setup->height, .width = setup->width,
         .mode = setup->evaluate ? BNFF_EVALUATE : BNFF_TRAIN, .level = way->level, .cells = way->cells,
-        .frozen_params = frozen_params, .frozen_stats = frozen_stats, .input_gradients = !way->some_gradients && !setup->evaluate,
+        .frozen_params = frozen_params, .frozen_stats = frozen_stats, .input_gradients = !way->some_gradients && !setup->evaluate, .input_sizes = sizes,
     };
     check_ok(bnff_plan_create(m.context, n->graph, &plan, &m.plan, &error), &error);
     check_ok(bnff_pool_create(m.context, &m.pool, &error), &error);

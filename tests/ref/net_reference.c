@@ -19,6 +19,7 @@ static void output_size(const net *n, const net_op *op, const net_setup *setup, 
         case OP_AVGPOOL:  size[d] = ref_pool_size(in[d], p->kernel[d], p->stride[d], p->padding[d], p->dilation[d], p->ceil_mode); break;
         case OP_ADAPTIVE: size[d] = op->size[d]; break;
         case OP_LINEAR:   size[d] = 1; break;
+        case OP_INPUT:    size[d] = op->size[d] ? op->size[d] : in[d]; break;
         default:          size[d] = in[d];
         }
         assert_true(size[d] > 0);
@@ -45,6 +46,7 @@ static void fill_params(net *n)
         switch (n->param[i].kind) {
         case BNFF_PARAM_CONV_WEIGHT:
         case BNFF_PARAM_LINEAR_WEIGHT: fill(t, 0, 1 / sqrt((double)ref_count(t) / t->n)); break;
+        case BNFF_PARAM_SCALE:
         case BNFF_PARAM_BN_WEIGHT:     fill(t, 1, 0.4); break;
         case BNFF_PARAM_RUNNING_VAR:
             for (size_t k = 0; k < ref_count(t); k++) t->v[k] = (float)random_uniform(0.3, 2);
@@ -88,6 +90,8 @@ static void forward_op(net *n, net_op *op, bool evaluate)
     case OP_AVGPOOL:  ref_avgpool(x, &op->pool, &op->y); break;
     case OP_ADAPTIVE: ref_adaptive(x, &op->y); break;
     case OP_ADD:      ref_add(x, b, &op->y); break;
+    case OP_MUL:      ref_mul(x, b, &op->y); break;
+    case OP_SCALE:    ref_scale(x, value(n, op->weight), value(n, op->bias), (double)op->factor, (double)op->offset, &op->y); break;
     case OP_GATE:     ref_gate(x, b, &op->y); break;
     case OP_CONCAT:
         for (int i = 0; i < op->ins; i++) {
@@ -127,6 +131,11 @@ static void backward_op(net *n, net_op *op)
         ref_channels_backward(dy, 0, op->channels, 0, &a->dy);
         ref_channels_backward(dy, 0, op->channels, 0, &b->dy);
         break;
+    case OP_MUL:
+        ref_mul_backward(&b->y, dy, &a->dy);
+        ref_mul_backward(&a->y, dy, &b->dy);
+        break;
+    case OP_SCALE:    ref_scale_backward(&a->y, value(n, op->weight), (double)op->factor, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias)); break;
     case OP_GATE:     ref_gate_backward(&a->y, &b->y, dy, &a->dy, &b->dy); break;
     case OP_CONCAT:
         for (int i = 0; i < op->ins; i++) {

@@ -64,6 +64,12 @@ void ref_adaptive_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor
 
 /* y = a + b;  y = x * gate[n,0,0,c];  y[.., first + i] = x[.., from + i] for a range of channels. */
 void ref_add(const ref_tensor *a, const ref_tensor *b, ref_tensor *y);
+/* y = a * b, and what one of the two gets: da += b * dy */
+void ref_mul(const ref_tensor *a, const ref_tensor *b, ref_tensor *y);
+void ref_mul_backward(const ref_tensor *b, const ref_tensor *dy, ref_tensor *da);
+/* y = weight[c] x + bias[c]; factor and offset where there is no parameter. */
+void ref_scale(const ref_tensor *x, const ref_tensor *weight, const ref_tensor *bias, double factor, double offset, ref_tensor *y);
+void ref_scale_backward(const ref_tensor *x, const ref_tensor *weight, double factor, const ref_tensor *dy, ref_tensor *dx, ref_tensor *dweight, ref_tensor *dbias);
 void ref_gate(const ref_tensor *x, const ref_tensor *gate, ref_tensor *y);
 void ref_gate_backward(const ref_tensor *x, const ref_tensor *gate, const ref_tensor *dy, ref_tensor *dx, ref_tensor *dgate);
 void ref_channels(const ref_tensor *x, int from, int channels, int first, ref_tensor *y);

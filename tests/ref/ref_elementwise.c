@@ -6,6 +6,8 @@
 
 #include "ref.h"
 
+static double square(double x) { return x * x; }
+
 size_t ref_count(const ref_tensor *t) { return (size_t)t->n * (size_t)t->h * (size_t)t->w * (size_t)t->c; }
 
 ref_tensor ref_new(int n, int h, int w, int c)
@@ -48,9 +50,22 @@ static point activation(bnff_activation kind, double slope, double x)
     case BNFF_SILU:        return (point){x * s, s * (1 + x * (1 - s)), 0.5, nowhere, 0, nowhere, 0};
     case BNFF_SIGMOID:     return (point){s, s * (1 - s), 0.1, nowhere, 0, nowhere, 0};
     case BNFF_HARDSWISH:   return (point){x * fmin(fmax(x + 3, 0), 6) / 6, x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + 0.5, 1.0 / 3, -3, 0.5, 3, 0.5};
+    case BNFF_TANH:        return (point){tanh(x), 1 - tanh(x) * tanh(x), 0.8, nowhere, 0, nowhere, 0};
+    case BNFF_GELU:        return (point){x * erfc(-x * M_SQRT1_2) / 2, erfc(-x * M_SQRT1_2) / 2 + x * exp(-x * x / 2) / sqrt(2 * M_PI), 0.8, nowhere, 0, nowhere, 0};
+    case BNFF_MISH: {
+        const double t = tanh(x > 30 ? x : log1p(exp(x)));
+        return (point){x * t, t + x * (1 - t * t) * s, 0.7, nowhere, 0, nowhere, 0};
+    }
+    case BNFF_ELU:         return (point){x > 0 ? x : slope * expm1(x), x > 0 ? 1 : slope * exp(x), fabs(slope), 0, fabs(1 - slope), nowhere, 0};
     case BNFF_HARDSIGMOID: return (point){fmin(fmax(x + 3, 0), 6) / 6, x <= -3 || x >= 3 ? 0 : 1.0 / 6, 0, -3, 1.0 / 6, 3, 1.0 / 6};
     default:               return (point){x, 1, 0, nowhere, 0, nowhere, 0};
     }
+}
+
+/* Computed with e^x, so rounded a few times. */
+static bool is_smooth(bnff_activation kind)
+{
+    return kind == BNFF_SILU || kind == BNFF_SIGMOID || kind == BNFF_TANH || kind == BNFF_GELU || kind == BNFF_ELU || kind == BNFF_MISH;
 }
 
 static bool near(const ref_tensor *x, size_t i, double kink) { return x->e[i] > 0 && fabs(x->v[i] - kink) <= REF_SIGMAS * x->e[i]; }
@@ -59,7 +74,7 @@ void ref_activate(const ref_tensor *x, bnff_activation kind, double slope, ref_t
 {
     for (size_t i = 0; i < ref_count(x); i++) {
         const point p = activation(kind, slope, x->v[i]);
-        const bool smooth = kind == BNFF_SILU || kind == BNFF_SIGMOID, exact = kind == BNFF_RELU || kind == BNFF_RELU6 || kind == BNFF_IDENTITY;
+        const bool smooth = is_smooth(kind), exact = kind == BNFF_RELU || kind == BNFF_RELU6 || kind == BNFF_IDENTITY;
         /* The slope at x, or what it may be at most when x lies near a kink; then units in the last place of exp, or of a few operations. */
         const double steepest = fmax(fabs(p.dy), near(x, i, p.kink) || near(x, i, p.kink2) ? 1.5 : 0) + p.second * x->e[i];
         const double rounding = exact ? 0 : smooth ? 4 * (fabs(p.y) + fabs(p.dy * x->v[i])) : 2 * (fabs(p.y) + (kind == BNFF_HARDSWISH ? fabs(x->v[i]) : 0.5));
@@ -76,7 +91,7 @@ void ref_activate_backward(const ref_tensor *x, bnff_activation kind, double slo
         /* Near a kink either derivative, if x is not known exactly. At the kink itself the convention of PyTorch holds. */
         if (near(x, i, p.kink)) e += p.jump;
         if (near(x, i, p.kink2)) e += p.jump2;
-        if (kind == BNFF_SILU || kind == BNFF_SIGMOID || kind == BNFF_HARDSWISH)
+        if (is_smooth(kind) || kind == BNFF_HARDSWISH)
             e += FLT_MIN + 4 * REF_U * (fabs(p.dy) + fabs(x->v[i]) * (kind == BNFF_SIGMOID ? p.dy : 0.3) + 0.25);
         const double g = fabs(dy->v[i]) + dy->e[i];
         ref_accumulate(dx, i, p.dy * dy->v[i], sqrt(p.dy * p.dy * dy->e[i] * dy->e[i] + e * e * g * g + 4 * REF_U * REF_U * p.dy * p.dy * g * g));
@@ -91,7 +106,51 @@ void ref_add(const ref_tensor *a, const ref_tensor *b, ref_tensor *y)
     }
 }
 
-static double square(double x) { return x * x; }
+void ref_mul(const ref_tensor *a, const ref_tensor *b, ref_tensor *y)
+{
+    for (size_t i = 0; i < ref_count(y); i++) {
+        y->v[i] = a->v[i] * b->v[i];
+        const double left = b->v[i] * a->e[i], right = a->v[i] * b->e[i];
+        y->e[i] = hypot(a == b ? left + right : hypot(left, right), REF_U * y->v[i]);
+    }
+}
+
+void ref_mul_backward(const ref_tensor *b, const ref_tensor *dy, ref_tensor *da)
+{
+    for (size_t i = 0; i < ref_count(dy); i++) {
+        const double product = b->v[i] * dy->v[i];
+        ref_accumulate(da, i, product, sqrt(square(b->v[i] * dy->e[i]) + square(dy->v[i] * b->e[i]) + square(REF_U * product)));
+    }
+}
+
+void ref_scale(const ref_tensor *x, const ref_tensor *weight, const ref_tensor *bias, double factor, double offset, ref_tensor *y)
+{
+    for (size_t i = 0; i < ref_count(x); i++) {
+        const size_t c = i % (size_t)x->c;
+        const double s = weight ? weight->v[c] : factor, t = bias ? bias->v[c] : offset, product = s * x->v[i];
+        y->v[i] = product + t;
+        y->e[i] = sqrt(square(s * x->e[i]) + square(REF_U * product) + square(REF_U * y->v[i]));
+    }
+}
+
+void ref_scale_backward(const ref_tensor *x, const ref_tensor *weight, double factor, const ref_tensor *dy, ref_tensor *dx, ref_tensor *dweight, ref_tensor *dbias)
+{
+    const size_t channels = (size_t)x->c, pixels = ref_count(x) / channels;
+    for (size_t c = 0; c < channels; c++) {
+        double products = 0, product_squares = 0, product_passed = 0, sum = 0, squares = 0, passed = 0;
+        for (size_t p = 0; p < pixels; p++) {
+            const size_t i = p * channels + c;
+            const double s = weight ? weight->v[c] : factor, own = s * dy->v[i];
+            ref_accumulate(dx, i, own, hypot(s * dy->e[i], REF_U * own));
+            products += x->v[i] * dy->v[i], product_squares += square(x->v[i] * dy->v[i]);
+            product_passed += square(x->v[i] * dy->e[i]) + square(dy->v[i] * x->e[i]);
+            sum += dy->v[i], squares += square(dy->v[i]), passed += square(dy->e[i]);
+        }
+        const double n = (double)pixels;
+        if (dweight) ref_accumulate(dweight, c, products, sqrt(product_passed + square(REF_U) * (n * (product_squares + products * products / 3) + products * products)));
+        if (dbias) ref_accumulate(dbias, c, sum, sqrt(passed + square(REF_U) * (n * (squares + sum * sum / 3) + sum * sum)));
+    }
+}
 
 void ref_gate(const ref_tensor *x, const ref_tensor *gate, ref_tensor *y)
 {

@@ -134,7 +134,8 @@ static int add_bn(drawing *d, int x)
 
 static int add_activation(drawing *d, int x)
 {
-    static const bnff_activation kinds[] = {BNFF_RELU, BNFF_RELU, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID, BNFF_IDENTITY};
+    static const bnff_activation kinds[] = {BNFF_RELU, BNFF_RELU, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID, BNFF_IDENTITY,
+                                            BNFF_TANH, BNFF_GELU, BNFF_ELU, BNFF_MISH};
     return like(d, net_act(d->n, x, kinds[random_int(0, COUNT_OF(kinds) - 1)], 0.2f), x);
 }
 
@@ -164,6 +165,22 @@ static int add_gate(drawing *d, int x)
     return like(d, net_gate(d->n, x, gate), x);
 }
 
+/* A product: of two values of one shape, mostly with something bounded, for sizes' sake. */
+static int add_mul(drawing *d, int x)
+{
+    if (d->count + 2 > VALUES) return -1;
+    int y = partner(d, x, true);
+    if (chance(70)) y = like(d, net_act(d->n, y, chance(50) ? BNFF_SIGMOID : BNFF_TANH, 0), y), d->read[y] = true;
+    return like(d, net_mul(d->n, x, y), x);
+}
+
+static int add_scale(drawing *d, int x)
+{
+    const int v = like(d, net_scale(d->n, x, (bnff_scale_options){.weight = chance(50), .bias = chance(50), .factor = chance(50) ? 0 : -0.5f, .offset = chance(50) ? 0 : 0.25f}), x);
+    maybe_freeze(d, v);
+    return v;
+}
+
 /* conv, bn, relu as networks have them most. */
 static int add_unit(drawing *d, int x)
 {
@@ -185,7 +202,9 @@ static void grow(drawing *d)
     else if (kind <= 26) add_unit(d, x);
     else if (kind <= 40) add_bn(d, x);
     else if (kind <= 52) add_activation(d, x);
-    else if (kind <= 64) like(d, net_add(d->n, x, partner(d, x, true)), x);
+    else if (kind <= 55) add_mul(d, x);
+    else if (kind <= 58) add_scale(d, x);
+    else if (kind <= 66) like(d, net_add(d->n, x, partner(d, x, true)), x);
     else if (kind <= 76) add_concat(d, x);
     else if (kind <= 84) add_slice(d, x);
     else if (kind <= 90) add_pool(d, x);
@@ -201,8 +220,10 @@ net *random_net(net_setup *setup)
     drawing d = {.n = net_new(), .setup = setup};
     const int inputs = chance(75) ? 1 : random_int(2, 3), target = random_int(3, 24);
     for (int i = 0; i < inputs; i++) {
-        const int c = chance(40) ? 3 : channels();
-        made(&d, net_input(d.n, c), setup->height, setup->width, c, false);
+        const int c = chance(40) ? 3 : channels(), h = random_int(1, 13), w = random_int(1, 13), kind = random_int(1, 100);
+        if (kind <= 80) made(&d, net_input(d.n, c), setup->height, setup->width, c, false);
+        else if (kind <= 90) made(&d, net_input_sized(d.n, c, h, w), h, w, c, true);
+        else made(&d, net_input_planned(d.n, c, h, w), h, w, c, false);
     }
     for (int tries = 0; d.count < target && d.count + 5 < VALUES && tries < 60; tries++) grow(&d);
     /* Ends become outputs, but now and then stay dead; values in the middle become outputs, now and then twice. */

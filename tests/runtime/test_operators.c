@@ -149,7 +149,7 @@ static void activations(void **state)
     (void)state;
     static const struct { bnff_activation kind; float slope; } kinds[] = {
         {BNFF_IDENTITY, 0}, {BNFF_RELU, 0}, {BNFF_RELU6, 0}, {BNFF_LEAKY_RELU, 0.1f}, {BNFF_LEAKY_RELU, -0.5f}, {BNFF_SILU, 0}, {BNFF_HARDSWISH, 0},
-        {BNFF_SIGMOID, 0}, {BNFF_HARDSIGMOID, 0},
+        {BNFF_SIGMOID, 0}, {BNFF_HARDSIGMOID, 0}, {BNFF_TANH, 0}, {BNFF_GELU, 0}, {BNFF_ELU, 1}, {BNFF_ELU, 0.3f}, {BNFF_MISH, 0},
     };
     static const int channels[] = {1, 17, 35};
     FOR_EACH(k, kinds) FOR_EACH(c, channels) {
@@ -266,11 +266,67 @@ static void add_and_gate(void **state)
     net_free(&n);
 }
 
+static void products_and_scales(void **state)
+{
+    (void)state;
+    static const int channels[] = {1, 16, 35};
+    FOR_EACH(c, channels) {
+        test_case("mul, %d channels", c);
+        net *n = net_new();
+        int x = net_input(n, c), y = net_input(n, c);
+        net_output(n, net_mul(n, x, y));
+        net_output(n, net_mul(n, net_relu(n, x), net_act(n, net_bn(n, y, NULL), BNFF_SIGMOID, 0)));
+        net_check(n, &(net_setup){.batch = 2, .height = 3, .width = 5});
+        net_free(&n);
+        for (int kind = 0; kind < 8; kind++) {
+            const bnff_scale_options o = {.weight = kind & 1, .bias = kind & 2, .factor = kind & 4 ? -0.75f : 0, .offset = kind & 4 ? 3 : 0};
+            test_case("scale, %d channels%s%s factor %g offset %g", c, o.weight ? ", weight" : "", o.bias ? ", bias" : "", o.factor, o.offset);
+            n = net_new();
+            x = net_scale(n, net_conv(n, net_input(n, 3), (bnff_conv_options){.out_channels = c}), o);
+            net_output(n, net_conv(n, net_relu(n, x), (bnff_conv_options){.out_channels = 5, .kernel = {3}, .padding = {1}}));
+            net_check(n, &(net_setup){.batch = 2, .height = 3, .width = 4});
+            if (kind == 3) {
+                net_freeze_one(n, x, c == 1);
+                net_check(n, &(net_setup){.batch = 1, .height = 1, .width = 1});
+            }
+            net_free(&n);
+        }
+    }
+    test_case("a square, and a difference");
+    net *n = net_new();
+    const int x = net_input(n, 7), y = net_act(n, x, BNFF_SILU, 0);
+    net_output(n, net_mul(n, x, x));
+    net_output(n, net_add(n, x, net_scale(n, y, (bnff_scale_options){.factor = -1})));
+    net_check(n, &(net_setup){.batch = 1, .height = 2, .width = 3});
+    net_free(&n);
+}
+
+static void inputs_of_other_sizes(void **state)
+{
+    (void)state;
+    test_case("a gate that comes from outside, an input of half the size, a linear layer on an image");
+    net *n = net_new();
+    const int x = net_input(n, 19), gate = net_input_sized(n, 19, 1, 1), half = net_input_planned(n, 5, 3, 4), fixed = net_input_sized(n, 3, 2, 5);
+    const int gated = net_gate(n, x, gate), pooled = net_maxpool(n, gated, (bnff_pool_options){.kernel = {2}});
+    const int parts[2] = {pooled, net_relu(n, half)};
+    net_output(n, net_conv(n, net_concat(n, parts, 2), (bnff_conv_options){.out_channels = 17, .kernel = {3}, .padding = {1}}));
+    net_output(n, net_linear(n, net_relu(n, fixed), 11, true));
+    net_check(n, &(net_setup){.batch = 3, .height = 6, .width = 8});
+    net_check(n, &(net_setup){.batch = 1, .height = 6, .width = 8, .evaluate = true});
+    net_free(&n);
+    test_case("all inputs of fixed sizes");
+    n = net_new();
+    net_output(n, net_relu(n, net_input_sized(n, 5, 3, 2)));
+    net_check(n, &(net_setup){.batch = 2});
+    net_free(&n);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(conv_1x1), test(conv_3x3), test(conv_other_kernels), test(conv_groups), test(conv_depthwise), test(bn_alone), test(bn_frozen),
-        test(activations), test(pooling), test(pooling_to_a_size), test(linear), test(add_and_gate),
+        test(activations), test(pooling), test(pooling_to_a_size), test(linear), test(add_and_gate), test(products_and_scales),
+        test(inputs_of_other_sizes),
     };
     return run_all(tests);
 }
