@@ -48,7 +48,8 @@ BNFF_API const char *bnff_level_name(int index);
 /** The level used where none is named. */
 BNFF_API const char *bnff_default_level(void);
 /** Names of convolution algorithms by index; NULL past the end. "direct" computes every convolution by its definition; "auto" takes per
- *  convolution what is fastest of the algorithms whose error is about that of "direct"; "fast" takes less exact ones too. */
+ *  convolution what is fastest of the algorithms whose error is about that of "direct"; "fast" takes less exact ones too. With all but "direct",
+ *  average pooling moves in front of a 1x1 convolution that nothing else reads. */
 BNFF_API const char *bnff_algorithm_name(int index);
 /** The algorithm used where none is named. */
 BNFF_API const char *bnff_default_algorithm(void);
@@ -69,7 +70,7 @@ typedef struct bnff_plan_info {
     int tasks;
     size_t arena_bytes;      /* activations, gradients and scratch of one run */
     size_t weight_bytes;     /* parameters, gradients and buffers that the caller holds for it */
-    double forward_flops;    /* nominal, padding taps counted, 2 per multiply-add */
+    double forward_flops;    /* nominal: of the graph as given, convolved directly; padding taps counted, 2 per multiply-add */
     double backward_flops;
     double traffic_bytes;    /* modelled main-memory bytes of one step, forward and backward */
     int batchnorms, batchnorms_fused; /* BNs in the graph; those without a sweep of their own */

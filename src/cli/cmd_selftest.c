@@ -18,8 +18,8 @@ static const cli_option options[] = {
 };
 
 static const struct { const char *name; void (*check)(bnff_context *, selftest_finding *, char[128]); } checks[] = {
-    {"gradients", selftest_gradients}, {"levels", selftest_levels},     {"instruction sets", selftest_isas}, {"cells", selftest_cells},
-    {"training", selftest_training},   {"resume", selftest_resume},     {"weights", selftest_weights},
+    {"gradients", selftest_gradients}, {"levels", selftest_levels}, {"algorithms", selftest_algorithms}, {"instruction sets", selftest_isas},
+    {"cells", selftest_cells},         {"training", selftest_training}, {"resume", selftest_resume},     {"weights", selftest_weights},
 };
 
 void selftest_fail(selftest_finding *finding, const char *format, ...)
@@ -46,7 +46,7 @@ static bnff_value conv_bn(bnff_graph *g, const char *name, bnff_value x, int cha
     return bnff_activate(g, bnff_batchnorm(g, text, x, NULL), act, 0);
 }
 
-/* A stem, a dense block of two, a residual join, a gate, a pooling, a head: 13x13 images, sizes off every vector length. */
+/* A stem, a dense block of two, a residual join, a transition, a gate, a pooling, a head: 13x13 images, sizes off every vector length. */
 static void build(bnff_graph *g, bool smooth)
 {
     const bnff_activation act = smooth ? BNFF_SILU : BNFF_RELU;
@@ -58,7 +58,8 @@ static void build(bnff_graph *g, bool smooth)
     features[2] = conv_bn(g, "dense2", bnff_concat(g, features, 2), 7, 1, 1, act);
     x = bnff_concat(g, features, 3);
     x = bnff_add(g, x, conv_bn(g, "residual", x, 32, 3, 4, BNFF_IDENTITY));
-    const bnff_conv_options squeeze = {.out_channels = 32, .bias = true};
+    const bnff_conv_options transition = {.out_channels = 24}, squeeze = {.out_channels = 24, .bias = true};
+    x = bnff_avgpool(g, bnff_conv2d(g, "transition", x, &transition), &(bnff_pool_options){.kernel = {2}});
     x = bnff_mul_gate(g, x, bnff_activate(g, bnff_conv2d(g, "gate", bnff_global_avgpool(g, x), &squeeze), BNFF_SIGMOID, 0));
     if (!smooth) x = bnff_dropout(g, x, 0.1f);
     bnff_output(g, bnff_linear(g, "head", bnff_global_avgpool(g, x), SELFTEST_CLASSES, true));
@@ -126,10 +127,10 @@ static bnff_status step(bnff_run *run, selftest_network *n, double *loss, bnff_e
     return status ? status : bnff_backward(run, &backward, error);
 }
 
-bnff_status selftest_step(bnff_context *context, selftest_network *n, const char *level, int cells, double *loss, bnff_error *error)
+bnff_status selftest_step(bnff_context *context, selftest_network *n, selftest_way way, double *loss, bnff_error *error)
 {
     const bnff_plan_options plan_options = {.size = sizeof plan_options, .batch = SELFTEST_BATCH, .height = SELFTEST_SIZE, .width = SELFTEST_SIZE,
-                                            .mode = BNFF_TRAIN, .level = level, .cells = cells};
+                                            .mode = BNFF_TRAIN, .level = way.level, .algorithm = way.algorithm, .cells = way.cells};
     bnff_plan *plan = NULL;
     bnff_pool *pool = NULL;
     bnff_run *run = NULL;
@@ -180,7 +181,8 @@ static int run(const cli_command *self, int argc, char **argv)
 
 const cli_command cli_selftest = {
     .name = "selftest", .usage = "[options]", .summary = "Check this build on this machine, without data", .options = options, .run = run,
-    .text = "Gradients against finite differences, levels and instruction sets against each other, equal bits for equal\n"
-            "cells, a small training, its resumption, and weights there and back. Takes seconds; exit code 1 if one fails.",
+    .text = "Gradients against finite differences, levels, algorithms of convolutions and instruction sets against each\n"
+            "other, equal bits for equal cells, a small training, its resumption, and weights there and back. Takes\n"
+            "seconds; exit code 1 if one fails.",
     .examples = "  bnff selftest\n  bnff selftest -t 1\n",
 };

@@ -29,12 +29,18 @@ enum { SELFTEST_BATCH = 6, SELFTEST_SIZE = 13, SELFTEST_CLASSES = 5 };
 /* smooth: without kinks (ReLU, max pooling) and dropout, so that finite differences hold. NULL error text on success. */
 bnff_status selftest_network_open(bool smooth, selftest_network *network, bnff_error *error);
 void selftest_network_close(selftest_network *network);
-/* Forward, loss, backward of the network in a context, at a level and with a number of cells (0: threads). */
-bnff_status selftest_step(bnff_context *context, selftest_network *network, const char *level, int cells, double *loss, bnff_error *error);
+/* A way to run a step; NULL and 0 are the defaults. */
+typedef struct selftest_way {
+    const char *level, *algorithm;
+    int cells;
+} selftest_way;
+/* Forward, loss, backward of the network in a context. */
+bnff_status selftest_step(bnff_context *context, selftest_network *network, selftest_way way, double *loss, bnff_error *error);
 
 /* Each fills the finding; `note` gets a few words on what was compared. */
 void selftest_gradients(bnff_context *context, selftest_finding *finding, char note[128]);
 void selftest_levels(bnff_context *context, selftest_finding *finding, char note[128]);
+void selftest_algorithms(bnff_context *context, selftest_finding *finding, char note[128]);
 void selftest_isas(bnff_context *context, selftest_finding *finding, char note[128]);
 void selftest_cells(bnff_context *context, selftest_finding *finding, char note[128]);
 void selftest_training(bnff_context *context, selftest_finding *finding, char note[128]);

@@ -33,7 +33,7 @@ static bool loss_at(bnff_context *context, selftest_network *n, float *param, co
 {
     bnff_error error;
     for (int64_t i = 0; i < count; i++) param[i] = (float)(at[i] + h * direction[i]);
-    const bnff_status status = selftest_step(context, n, NULL, 0, loss, &error);
+    const bnff_status status = selftest_step(context, n, (selftest_way){0}, loss, &error);
     if (status) selftest_error(finding, "a step", &error);
     return status == BNFF_OK;
 }
@@ -68,7 +68,7 @@ void selftest_gradients(bnff_context *context, selftest_finding *finding, char n
     bnff_error error;
     double loss;
     if (selftest_network_open(true, &n, &error)) return selftest_error(finding, "the network", &error);
-    if (selftest_step(context, &n, NULL, 0, &loss, &error)) selftest_error(finding, "a step", &error);
+    if (selftest_step(context, &n, (selftest_way){0}, &loss, &error)) selftest_error(finding, "a step", &error);
     float *gradients = copy_of(n.gradient_memory, n.gradient_count), *direction = cli_alloc(n.gradient_count, sizeof *direction);
     float *const *params = bnff_state_params(n.state);
     double worst = 0;
@@ -97,14 +97,14 @@ void selftest_gradients(bnff_context *context, selftest_finding *finding, char n
 /* -- The same result, whichever way -------------------------------------------------------------------------------- */
 
 /* A step must come near `reference`: the float sums run in another order, and ReLU may flip where its input is nearly zero. */
-static void compare(bnff_context *context, const float *reference, double reference_loss, const char *level, const char *what, double *worst,
+static void compare(bnff_context *context, const float *reference, double reference_loss, selftest_way way, const char *what, double *worst,
                     selftest_finding *finding)
 {
     selftest_network n;
     bnff_error error;
     double loss;
     if (selftest_network_open(false, &n, &error)) return selftest_error(finding, "the network", &error);
-    if (selftest_step(context, &n, level, 0, &loss, &error)) selftest_error(finding, what, &error);
+    if (selftest_step(context, &n, way, &loss, &error)) selftest_error(finding, what, &error);
     else {
         const double gradient = relative_difference(n.gradient_memory, reference, n.gradient_count), e = fabs(loss - reference_loss) / reference_loss;
         if (!(gradient <= 1e-3) || !(e <= 1e-4)) selftest_fail(finding, "%s: loss %.7g for %.7g, gradients off by %.2e", what, loss, reference_loss,
@@ -115,36 +115,51 @@ static void compare(bnff_context *context, const float *reference, double refere
 }
 
 /* The gradients of a step to compare with; NULL after a failure. */
-static float *reference_step(bnff_context *context, const char *level, int cells, double *loss, selftest_finding *finding)
+static float *reference_step(bnff_context *context, selftest_way way, double *loss, selftest_finding *finding)
 {
     selftest_network n;
     bnff_error error;
     if (selftest_network_open(false, &n, &error)) return selftest_error(finding, "the network", &error), NULL;
     float *reference = NULL;
-    if (selftest_step(context, &n, level, cells, loss, &error)) selftest_error(finding, level ? level : "a step", &error);
+    if (selftest_step(context, &n, way, loss, &error)) selftest_error(finding, "a step", &error);
     else reference = copy_of(n.gradient_memory, n.gradient_count);
     selftest_network_close(&n);
     return reference;
 }
 
-void selftest_levels(bnff_context *context, selftest_finding *finding, char note[128])
+/* Every name of a list against its first. */
+static void compare_names(bnff_context *context, const char *(*name_of)(int), selftest_way (*way_of)(const char *), selftest_finding *finding,
+                          char note[128])
 {
     double loss, worst = 0;
-    float *reference = reference_step(context, bnff_level_name(0), 0, &loss, finding);
-    const char *level;
-    size_t used = (size_t)snprintf(note, 128, "%s", bnff_level_name(0));
-    for (int i = 1; reference && !finding->failed && (level = bnff_level_name(i)); i++) {
-        compare(context, reference, loss, level, level, &worst, finding);
-        if (used < 80) used += (size_t)snprintf(note + used, 128 - used, ", %s", level);
+    float *reference = reference_step(context, way_of(name_of(0)), &loss, finding);
+    const char *name;
+    size_t used = (size_t)snprintf(note, 128, "%s", name_of(0));
+    for (int i = 1; reference && !finding->failed && (name = name_of(i)); i++) {
+        compare(context, reference, loss, way_of(name), name, &worst, finding);
+        if (used < 80) used += (size_t)snprintf(note + used, 128 - used, ", %s", name);
     }
     if (used < 128) snprintf(note + used, 128 - used, ": gradients differ by at most %.1e", worst);
     free(reference);
 }
 
+static selftest_way at_level(const char *name) { return (selftest_way){.level = name}; }
+static selftest_way by_algorithm(const char *name) { return (selftest_way){.algorithm = name}; }
+
+void selftest_levels(bnff_context *context, selftest_finding *finding, char note[128])
+{
+    compare_names(context, bnff_level_name, at_level, finding, note);
+}
+
+void selftest_algorithms(bnff_context *context, selftest_finding *finding, char note[128])
+{
+    compare_names(context, bnff_algorithm_name, by_algorithm, finding, note);
+}
+
 void selftest_isas(bnff_context *context, selftest_finding *finding, char note[128])
 {
     double loss, worst = 0;
-    float *reference = reference_step(context, NULL, 0, &loss, finding);
+    float *reference = reference_step(context, (selftest_way){0}, &loss, finding);
     const char *isa;
     size_t used = 0;
     for (int i = 0; reference && !finding->failed && (isa = bnff_isa_name(i)); i++) {
@@ -152,7 +167,7 @@ void selftest_isas(bnff_context *context, selftest_finding *finding, char note[1
         bnff_context *other = NULL;
         const bnff_context_options options = {.size = sizeof options, .threads = bnff_context_threads(context), .max_isa = isa};
         if (bnff_context_create(&options, &other, &error)) return free(reference), selftest_error(finding, isa, &error);
-        compare(other, reference, loss, NULL, isa, &worst, finding);
+        compare(other, reference, loss, (selftest_way){0}, isa, &worst, finding);
         bnff_context_destroy(&other);
         if (used < 80) used += (size_t)snprintf(note + used, 128 - used, "%s%s", i ? ", " : "", isa);
     }
@@ -164,7 +179,7 @@ void selftest_cells(bnff_context *context, selftest_finding *finding, char note[
 {
     static const int threads[] = {1, 2, 3};
     double loss, other_loss;
-    float *reference = reference_step(context, NULL, 5, &loss, finding);
+    float *reference = reference_step(context, (selftest_way){.cells = 5}, &loss, finding);
     for (int i = 0; reference && !finding->failed && i < 3; i++) {
         bnff_error error;
         bnff_context *other = NULL;
@@ -172,7 +187,7 @@ void selftest_cells(bnff_context *context, selftest_finding *finding, char note[
         const bnff_context_options options = {.size = sizeof options, .threads = threads[i], .max_isa = bnff_context_isa(context)};
         if (bnff_context_create(&options, &other, &error)) return free(reference), selftest_error(finding, "a context", &error);
         if (selftest_network_open(false, &n, &error)) selftest_error(finding, "the network", &error);
-        else if (selftest_step(other, &n, NULL, 5, &other_loss, &error)) selftest_error(finding, "a step", &error);
+        else if (selftest_step(other, &n, (selftest_way){.cells = 5}, &other_loss, &error)) selftest_error(finding, "a step", &error);
         else if (other_loss != loss || memcmp(n.gradient_memory, reference, n.gradient_count * sizeof *reference))
             selftest_fail(finding, "5 cells on %d threads give other bits than on %d", threads[i], bnff_context_threads(context));
         selftest_network_close(&n);

@@ -46,6 +46,7 @@ typedef struct bf_conv_attr {
     int oc, kh, kw, sh, sw, ph, pw, dh, dw, groups;
     bool linear;        /* weight is [out, in]: kernel = whole image, no padding */
     bool want_dx, want_dw; /* of conv_bwd */
+    int nominal_h, nominal_w; /* > 0: size of the output in the network as it was described, where pooling has moved in front since */
 } bf_conv_attr;
 
 typedef struct bf_pool_attr {
@@ -137,6 +138,12 @@ const char *bf_op_text(bf_op op);
 const char *bf_activation_text(int kind);
 struct bf_text;
 void bf_graph_print(const bf_graph *g, struct bf_text *text);
+
+/* Pixels of an image by which the FLOPs of a convolution are counted: of the network as it was described. */
+static inline double bf_nominal_pixels(const bf_conv_attr *a, int oh, int ow)
+{
+    return a->nominal_h ? (double)a->nominal_h * a->nominal_w : (double)oh * ow;
+}
 
 /* "node features.conv0 (conv)" into text. */
 void bf_node_label(const bf_node *node, char *text, size_t size);

@@ -30,6 +30,7 @@ static void print_attributes(const bf_graph *g, const bf_node *node, bf_text *te
         if (a->linear) bf_text_add(text, " linear");
         else bf_text_add(text, " k=%d,%d s=%d,%d p=%d,%d d=%d,%d g=%d", a->kh, a->kw, a->sh, a->sw, a->ph, a->pw, a->dh, a->dw, a->groups);
         if (node->param[1] >= 0) bf_text_add(text, " bias");
+        if (a->nominal_h) bf_text_add(text, " pooled_before=%d,%d", a->nominal_h, a->nominal_w);
         if (node->op == BF_OP_CONV_BWD) bf_text_add(text, "%s%s", a->want_dx ? " dx" : "", a->want_dw ? " dw" : "");
         break;
     }

@@ -131,7 +131,7 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
     c->oh = a->linear ? 1 : bf_conv_out(c->h, c->kh, c->sh, c->ph, c->dh);
     c->ow = a->linear ? 1 : bf_conv_out(c->w, c->kw, c->sw, c->pw, c->dw);
     c->depthwise = task->kind == BF_TASK_DEPTHWISE || task->kind == BF_TASK_DEPTHWISE_BWD;
-    const double macs = (double)c->n * c->oh * c->ow * c->oc * (c->c / c->groups) * c->taps;
+    const double macs = (double)c->n * bf_nominal_pixels(a, c->oh, c->ow) * c->oc * (c->c / c->groups) * c->taps;
     task->flops = 2 * macs * (backward ? (a->want_dx && a->want_dw ? 2 : 1) : 1);
     const int pad = plan->layouts[task->x].pad_w;
     c->dense = plan->layouts[task->x].blocks[0].ld < BF_LANES;

@@ -28,6 +28,14 @@ static double balance(const bnff_plan *plan, const bf_task *task)
     return (double)tiles * units * plan->cells / ((double)g->tiles * g->units);
 }
 
+/* Convolutions that average pooling has moved in front of. */
+static int pooled_first(const bnff_plan *plan)
+{
+    int count = 0;
+    for (int i = 0; i < plan->graph.node_count; i++) count += plan->graph.nodes[i].op == BF_OP_CONV && plan->graph.nodes[i].a.conv.nominal_h;
+    return count;
+}
+
 static void print_head(const bnff_plan *plan, bf_text *text)
 {
     const double mib = 1048576;
@@ -37,6 +45,7 @@ static void print_head(const bnff_plan *plan, bf_text *text)
     bf_text_add(text, "  memory        %.1f MiB beside weights and their gradients: values %.1f, scratch %.1f\n", (double)plan->arena_bytes / mib,
                 (double)plan->values_bytes / mib, (double)(plan->arena_bytes - plan->values_bytes) / mib);
     bf_text_add(text, "  arithmetic    %.2f GFLOP forward, %.2f GFLOP backward\n", plan->forward_flops / 1e9, plan->backward_flops / 1e9);
+    if (pooled_first(plan)) bf_text_add(text, "                less in fact: the average pooling behind %d convolutions 1x1 runs in front of them\n", pooled_first(plan));
     bf_text_add(text, "  main memory   %.2f GB read and written, modelled for a last-level cache of %.3g MiB\n", plan->traffic_bytes / 1e9, (double)plan->context->target.l3 / mib);
 }
 
@@ -80,11 +89,11 @@ static void print_json(const bnff_plan *plan, bf_text *text)
 {
     bf_text_add(text, "{\"batch\":%d,\"height\":%d,\"width\":%d,\"training\":%s,\"cells\":%d,\"isa\":\"%s\",\"level\":\"%s\",\"algorithm\":\"%s\","
                 "\"caches\":[%zu,%zu,%zu],\"arena_bytes\":%zu,\"values_bytes\":%zu,\"forward_flops\":%.0f,\"backward_flops\":%.0f,"
-                "\"modelled_traffic_bytes\":%.0f,\"modelled_line_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"normalizations\":[",
+                "\"modelled_traffic_bytes\":%.0f,\"modelled_line_bytes\":%.0f,\"batchnorms\":%d,\"batchnorms_fused\":%d,\"pooled_first\":%d,\"normalizations\":[",
                 plan->batch, plan->height, plan->width, plan->settings.train ? "true" : "false", plan->cells, plan->context->target.isa,
                 bnff_level_name((int)plan->settings.level), bf_algorithm_text(plan->algorithm), plan->context->target.l1, plan->context->target.l2,
                 plan->context->target.l3, plan->arena_bytes, plan->values_bytes, plan->forward_flops, plan->backward_flops, plan->traffic_bytes, plan->traffic_lines,
-                plan->batchnorms, plan->batchnorms_fused);
+                plan->batchnorms, plan->batchnorms_fused, pooled_first(plan));
     bf_describe_norms(plan, true, text);
     bf_text_add(text, "],\"tasks\":[");
     for (int t = 0; t < plan->task_count; t++) {

@@ -178,7 +178,7 @@ bnff_status bnff_plan_create(bnff_context *context, const bnff_graph *graph, con
     plan->width = o->width;
     plan->frozen_params = copy_flags(o->frozen_params, graph->ir.param_count);
     plan->frozen_stats = copy_flags(o->frozen_stats, graph->ir.param_count);
-    plan->settings = (bf_settings){.level = level, .train = o->mode == BNFF_TRAIN, .frozen_params = plan->frozen_params, .frozen_stats = plan->frozen_stats,
+    plan->settings = (bf_settings){.level = level, .train = o->mode == BNFF_TRAIN, .pool_first = algorithm != BF_DIRECT, .frozen_params = plan->frozen_params, .frozen_stats = plan->frozen_stats,
                                    .input_gradients = o->input_gradients};
     bnff_status status;
     if ((o->frozen_params && !plan->frozen_params) || (o->frozen_stats && !plan->frozen_stats) || !bf_graph_copy(&plan->graph, &graph->ir))

@@ -51,7 +51,7 @@ bnff_status bf_windows_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
         w->kh = a->kh, w->kw = a->kw, w->sh = a->sh, w->sw = a->sw, w->dh = a->dh, w->dw = a->dw;
         w->rows = slide(w->h, w->oh, a->kh, a->sh, a->ph, a->dh, false, &rows);
         w->columns = slide(w->w, w->ow, a->kw, a->sw, a->pw, a->dw, true, &w->column_count);
-        task->flops = 2.0 * w->n * w->oh * w->ow * x->c * a->kh * a->kw * (backward && a->want_dx && a->want_dw ? 2 : 1);
+        task->flops = 2.0 * w->n * bf_nominal_pixels(a, w->oh, w->ow) * x->c * a->kh * a->kw * (backward && a->want_dx && a->want_dw ? 2 : 1);
     } else {
         const bf_pool_attr *a = &node->a.pool;
         w->average = node->op == BF_OP_AVGPOOL || node->op == BF_OP_AVGPOOL_BWD;

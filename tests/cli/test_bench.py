@@ -63,6 +63,6 @@ bnff("bench conv of a line", ["bench", "conv", "--problem", PROBLEMS[0], "-r", "
 bnff("bench conv --list of a model", "bench conv -m resnet20 --list", out=r'^mb32_ic3_oc16_ih32iw32_kh3kw3_sh1sw1_ph1pw1_g1_n"resnet20:conv1"$')
 bnff("bench conv of nonsense", "bench conv --problem mb2_icx", code=2, err="hint: a line such as")
 bnff("bench conv: kernel larger than the image", "bench conv --problem mb1_ic1_oc1_ih2_kh5", code=2, err="the image is smaller than the kernel")
-bnff("selftest", "selftest", out=["PASS +gradients", "PASS +resume", "all good"], timeout=250)
+bnff("selftest", "selftest", out=["PASS +gradients", "PASS +algorithms", "PASS +resume", "all good"], timeout=250)
 
 bnff.done()

@@ -5,7 +5,7 @@
 #include "support.h"
 
 /* A plan made for a machine of stated caches and `cells` cells, so that it is the same everywhere. */
-static bnff_plan *plan_for(const char *model, int batch, int size, const char *level, int cells, bnff_mode mode)
+static bnff_plan *plan_with(const char *model, int batch, int size, const char *level, const char *algorithm, int cells, bnff_mode mode)
 {
     bnff_error e = {0};
     bnff_context *context;
@@ -15,10 +15,16 @@ static bnff_plan *plan_for(const char *model, int batch, int size, const char *l
     context->target = (bf_target){.isa = "plain", .vector = 4, .cells = cells, .l1 = 32 << 10, .l2 = 512 << 10, .l3 = 16 << 20};
     assert_int_equal(bnff_graph_create(&g, &e), BNFF_OK);
     if (bnff_model_build(g, model, &(bnff_model_options){.classes = 10}, &e) != BNFF_OK) fail_msg("%s", e.message);
-    const bnff_plan_options options = {.size = sizeof options, .batch = batch, .height = size, .width = size, .mode = mode, .level = level, .cells = cells};
+    const bnff_plan_options options = {.size = sizeof options, .batch = batch, .height = size, .width = size, .mode = mode, .level = level,
+                                       .algorithm = algorithm, .cells = cells};
     if (bnff_plan_create(context, g, &options, &plan, &e) != BNFF_OK) fail_msg("%s", e.message);
     bnff_graph_destroy(&g);
     return plan;
+}
+
+static bnff_plan *plan_for(const char *model, int batch, int size, const char *level, int cells, bnff_mode mode)
+{
+    return plan_with(model, batch, size, level, "direct", cells, mode);
 }
 
 static void free_plan(bnff_plan *plan)
@@ -30,30 +36,120 @@ static void free_plan(bnff_plan *plan)
 
 /* -- placements as text, compared with tests/golden/plan_LEVEL.txt (BNFF_UPDATE_GOLDEN=1 writes them) -- */
 
+static void check_golden(const char *level, const char *algorithm, const char *name)
+{
+    test_case("level %s, convolutions %s", level, algorithm);
+    bnff_plan *plan = plan_with("densenet-bc-16-4", 2, 12, level, algorithm, 2, BNFF_TRAIN);
+    char *text = NULL, file_name[64];
+    assert_int_equal(bnff_plan_print(plan, false, &text, NULL), BNFF_OK);
+    snprintf(file_name, sizeof file_name, "plan_%s.txt", name);
+    const char *path = golden_path(file_name);
+    if (getenv("BNFF_UPDATE_GOLDEN")) {
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        fputs(text, file);
+        fclose(file);
+    }
+    static char golden[1 << 17];
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    golden[fread(golden, 1, sizeof golden - 1, file)] = '\0';
+    fclose(file);
+    assert_string_equal(text, golden);
+    bnff_free(text);
+    free_plan(plan);
+}
+
 static void placements_are_golden(void **state)
+{
+    (void)state;
+    for (int l = 0; bnff_level_name(l); l++) check_golden(bnff_level_name(l), "direct", bnff_level_name(l));
+    check_golden("icf", "auto", "icf_auto");
+}
+
+/* -- pooling first: transitions multiply the pixels that are left, FLOPs are still those of the network as described -- */
+
+static const bf_task *task_of(const bnff_plan *plan, bf_op op, const char *name)
+{
+    for (int t = 0; t < plan->task_count; t++) {
+        const bf_node *node = &plan->graph.nodes[plan->tasks[t].node];
+        if (node->op == op && node->name && !strcmp(node->name, name)) return &plan->tasks[t];
+    }
+    fail_msg("no task of %s", name);
+    return NULL;
+}
+
+static void pooling_moves_in_front(void **state)
 {
     (void)state;
     for (int l = 0; bnff_level_name(l); l++) {
         const char *level = bnff_level_name(l);
         test_case("level %s", level);
-        bnff_plan *plan = plan_for("densenet-bc-16-4", 2, 12, level, 2, BNFF_TRAIN);
-        char *text = NULL, name[64];
-        assert_int_equal(bnff_plan_print(plan, false, &text, NULL), BNFF_OK);
-        snprintf(name, sizeof name, "plan_%s.txt", level);
-        const char *path = golden_path(name);
-        if (getenv("BNFF_UPDATE_GOLDEN")) {
-            FILE *file = fopen(path, "w");
-            assert_non_null(file);
-            fputs(text, file);
-            fclose(file);
+        bnff_plan *direct = plan_with("densenet121", 2, 64, level, "direct", 2, BNFF_TRAIN), *first = plan_with("densenet121", 2, 64, level, "auto", 2, BNFF_TRAIN);
+        assert_true(first->forward_flops == direct->forward_flops && first->backward_flops == direct->backward_flops);
+        assert_int_equal(first->batchnorms, direct->batchnorms);
+        if (!strcmp(level, "icf")) assert_int_equal(first->batchnorms_fused, first->batchnorms);
+        static const bf_op ops[] = {BF_OP_CONV, BF_OP_CONV_BWD};
+        FOR_EACH(op, ops) {
+            const bf_task *a = task_of(direct, op, "features.transition1.conv"), *b = task_of(first, op, "features.transition1.conv");
+            assert_int_equal(a->conv.ow, 2 * 16 * 16); /* pixels of a line */
+            assert_int_equal(b->conv.ow, 2 * 8 * 8);
+            assert_true(a->flops == b->flops);
         }
-        static char golden[1 << 17];
-        FILE *file = fopen(path, "r");
-        assert_non_null(file);
-        golden[fread(golden, 1, sizeof golden - 1, file)] = '\0';
-        fclose(file);
-        assert_string_equal(text, golden);
-        bnff_free(text);
+        free_plan(direct);
+        free_plan(first);
+    }
+}
+
+/* -- gradients that nobody asks for are not computed -- */
+
+/* The plan of a small ResNet whose parameters with `frozen` in their name get no gradient. */
+static bnff_plan *frozen_plan(const char *frozen, bool input_gradients)
+{
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_graph *g;
+    bnff_plan *plan;
+    bnff_param_info param;
+    bool flags[256] = {false};
+    check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 1}, &context, &e), &e);
+    check_ok(bnff_graph_create(&g, &e), &e);
+    check_ok(bnff_model_build(g, "resnet18", &(bnff_model_options){.classes = 10}, &e), &e);
+    for (int i = 0; bnff_graph_param(g, i, &param); i++) flags[i] = !strncmp(param.name, frozen, strlen(frozen));
+    const bnff_plan_options options = {.size = sizeof options, .batch = 2, .height = 32, .width = 32, .mode = BNFF_TRAIN, .frozen_params = flags,
+                                       .input_gradients = input_gradients};
+    check_ok(bnff_plan_create(context, g, &options, &plan, &e), &e);
+    bnff_graph_destroy(&g);
+    return plan;
+}
+
+/* How many products (0, 1 or 2) the backward of a convolution computes, from its FLOPs. */
+static int products(const bnff_plan *plan, const char *name)
+{
+    const double forward = task_of(plan, BF_OP_CONV, name)->flops;
+    for (int t = plan->forward_tasks; t < plan->task_count; t++) {
+        const bf_node *node = &plan->graph.nodes[plan->tasks[t].node];
+        if (node->op != BF_OP_CONV_BWD || strcmp(node->name, name)) continue;
+        assert_true((plan->tasks[t].out >= 0) == node->a.conv.want_dx);
+        return (int)(plan->tasks[t].flops / forward);
+    }
+    return 0;
+}
+
+static void unwanted_gradients_cost_nothing(void **state)
+{
+    (void)state;
+    static const struct { const char *frozen; bool input; int conv1, layer1, layer2, fc; } cases[] = {
+        {"none", false, 1, 2, 2, 2}, {"none", true, 2, 2, 2, 2}, {"conv1", false, 0, 2, 2, 2} /* bn1 learns: layer1 needs dx */,
+        {"layer2", false, 1, 2, 1, 2}, {"layer", true, 2, 1, 1, 2}, {"", true, 1, 1, 1, 1}, {"", false, 0, 0, 0, 0},
+    };
+    FOR_EACH(k, cases) {
+        test_case("frozen '%s'%s", k.frozen, k.input ? ", with input gradients" : "");
+        bnff_plan *plan = frozen_plan(k.frozen, k.input);
+        assert_int_equal(products(plan, "conv1"), k.conv1);
+        assert_int_equal(products(plan, "layer1.0.conv1"), k.layer1);
+        assert_int_equal(products(plan, "layer2.0.conv1"), k.layer2);
+        assert_int_equal(products(plan, "fc"), k.fc);
         free_plan(plan);
     }
 }
@@ -328,7 +424,8 @@ static void options_are_checked(void **state)
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(placements_are_golden), test(live_values_never_overlap), test(blocks_respect_borders),
+    static const struct CMUnitTest tests[] = {test(placements_are_golden), test(pooling_moves_in_front), test(unwanted_gradients_cost_nothing),
+                                              test(live_values_never_overlap), test(blocks_respect_borders),
                                               test(restructured_plans_are_smaller), test(pictures_are_well_formed),
                                               test(pictures_escape_names), test(traffic_of_one_convolution),
                                               test(traffic_follows_cache_and_level), test(options_are_checked)};

@@ -61,7 +61,7 @@ void net_reference(net *n, const net_setup *setup);
 
 /* One way to run it. */
 typedef struct net_way {
-    const char *level, *isa; /* NULL: defaults */
+    const char *level, *algorithm, *isa; /* NULL: defaults */
     int threads, cells;      /* 0: 2 threads, cells as threads */
     enum { NET_NHWC, NET_NCHW, NET_STRIDED } layout;
     bool accumulate;         /* gradients are added to what is there */

@@ -85,28 +85,36 @@ static const char *tensor_name(const training *t, const char *what, int param)
     return name;
 }
 
-static bnff_plan *new_plan(const training *t, bnff_mode mode, const char *level, int cells)
+/* A way to run: NULL and 0 are defaults. */
+typedef struct way {
+    const char *level, *algorithm, *isa;
+    int cells;
+} way;
+
+static bnff_plan *new_plan(const training *t, bnff_mode mode, way how)
 {
     bnff_error error;
     bnff_plan *plan;
-    const bnff_plan_options o = {.size = sizeof o, .batch = t->batch, .height = t->image, .width = t->image, .mode = mode, .level = level, .cells = cells};
+    const bnff_plan_options o = {.size = sizeof o, .batch = t->batch, .height = t->image, .width = t->image, .mode = mode, .level = how.level,
+                                 .algorithm = how.algorithm, .cells = how.cells};
     check_ok(bnff_plan_create(t->context, t->graph, &o, &plan, &error), &error);
     return plan;
 }
 
-static training begin(const char *name, const char *level, const char *isa, int cells)
+static training begin(const char *name, way how)
 {
     bnff_error error;
     training t = {.file = golden_open(name)};
     t.parameters = golden_case(t.file, 0);
-    test_case("%s three steps, level=%s isa=%s cells=%d", name, level ? level : "default", isa ? isa : "best", cells);
+    test_case("%s three steps, level=%s conv=%s isa=%s cells=%d", name, how.level ? how.level : "default", how.algorithm ? how.algorithm : "default",
+              how.isa ? how.isa : "best", how.cells);
     t.batch = (int)golden_number(t.parameters, "batch"), t.image = (int)golden_number(t.parameters, "image"), t.classes = (int)golden_number(t.parameters, "classes");
     check_ok(bnff_graph_create(&t.graph, &error), &error);
     build(t.graph, name, t.classes);
-    const bnff_context_options context = {.size = sizeof context, .threads = 2, .max_isa = isa};
+    const bnff_context_options context = {.size = sizeof context, .threads = 2, .max_isa = how.isa};
     check_ok(bnff_context_create(&context, &t.context, &error), &error);
-    t.plan = new_plan(&t, BNFF_TRAIN, level, cells);
-    t.evaluation = new_plan(&t, BNFF_EVALUATE, level, cells);
+    t.plan = new_plan(&t, BNFF_TRAIN, how);
+    t.evaluation = new_plan(&t, BNFF_EVALUATE, how);
     check_ok(bnff_pool_create(t.context, &t.pool, &error), &error);
     check_ok(bnff_state_create(t.graph, &t.state, &error), &error);
     const bnff_optimizer_options o = {.size = sizeof o, .kind = BNFF_SGD, .momentum = (float)golden_number(t.parameters, "momentum"),
@@ -165,9 +173,9 @@ static double train_step(training *t, bnff_run *run, int step)
     return loss;
 }
 
-static void three_steps(const char *name, const char *level, const char *isa, int cells)
+static void three_steps(const char *name, way how)
 {
-    training t = begin(name, level, isa, cells);
+    training t = begin(name, how);
     bnff_run *run;
     bnff_error error;
     check_ok(bnff_run_acquire(t.pool, t.plan, &run, &error), &error);
@@ -198,14 +206,17 @@ static void in_every_way(const char *name)
 {
     static const char *const isas[] = {"plain", "avx2", "avx512", "neon"};
     static const int cells[] = {1, 2, 7};
-    for (int level = 0; bnff_level_name(level); level++) three_steps(name, bnff_level_name(level), NULL, 2);
-    FOR_EACH(c, cells) three_steps(name, NULL, NULL, c);
+    for (int level = 0; bnff_level_name(level); level++) {
+        three_steps(name, (way){.level = bnff_level_name(level), .algorithm = "direct", .cells = 2});
+        three_steps(name, (way){.level = bnff_level_name(level), .algorithm = "auto", .cells = 2});
+    }
+    FOR_EACH(c, cells) three_steps(name, (way){.cells = c});
     FOR_EACH(isa, isas) {
         const bnff_context_options options = {.size = sizeof options, .threads = 1, .max_isa = isa};
         bnff_context *probe;
         if (bnff_context_create(&options, &probe, NULL) != BNFF_OK) continue; /* not one of this machine's */
         bnff_context_destroy(&probe);
-        three_steps(name, NULL, isa, 2);
+        three_steps(name, (way){.isa = isa, .cells = 2});
     }
 }
 

@@ -25,8 +25,9 @@ static void random_networks(void **state)
         for (int level = 0; bnff_level_name(level); level++)
             FOR_EACH(count, cells) {
                 turn++;
-                net_check_way(current, &setup, &(net_way){.level = bnff_level_name(level), .threads = turn % 2 + 1, .cells = count, .layout = turn % 3,
-                                                          .accumulate = turn % 5 == 1, .some_gradients = turn % 7 == 3, .small_caches = turn % 2});
+                net_check_way(current, &setup, &(net_way){.level = bnff_level_name(level), .algorithm = turn / 2 % 2 ? "auto" : "direct",
+                                                          .threads = turn % 2 + 1, .cells = count, .layout = turn % 3, .accumulate = turn % 5 == 1,
+                                                          .some_gradients = turn % 7 == 3, .small_caches = turn % 2});
             }
         net_free(&current);
     }

@@ -156,6 +156,25 @@ static int loose_ends(net *n)
     return net_bn(n, net_relu(n, y), NULL);
 }
 
+/* 1x1 convolutions with average pooling behind them: some may change places with it, some must not. */
+static int pooling_behind(net *n)
+{
+    const bnff_pool_options halves = {.kernel = {2}}, padded = {.kernel = {3}, .stride = {2}, .padding = {1}};
+    bnff_pool_options pixels = padded;
+    pixels.exclude_pad = true;
+    const int x = net_relu(n, net_bn(n, net_conv(n, net_input(n, 3), CONV(.out_channels = 10, .kernel = {3}, .padding = {1})), NULL));
+    net_output(n, net_avgpool(n, net_conv(n, x, CONV(.out_channels = 5, .bias = true)), halves));
+    net_output(n, net_avgpool(n, net_conv(n, x, CONV(.out_channels = 6, .groups = 2)), padded));
+    net_output(n, net_avgpool(n, net_conv(n, x, CONV(.out_channels = 4, .bias = true)), padded)); /* no: windows in the padding see less bias */
+    net_output(n, net_avgpool(n, net_conv(n, x, CONV(.out_channels = 4, .bias = true)), pixels));
+    net_output(n, net_avgpool(n, net_conv(n, x, CONV(.out_channels = 10, .groups = 10)), halves));
+    net_output(n, net_avgpool(n, net_conv(n, x, CONV(.out_channels = 4, .padding = {1}, .bias = true)), halves)); /* no */
+    const int y = net_conv(n, x, CONV(.out_channels = 7)); /* no: read twice */
+    net_output(n, net_add(n, net_avgpool(n, y, halves), net_avgpool(n, y, halves)));
+    const int two = net_conv(n, net_conv(n, x, CONV(.out_channels = 9)), CONV(.out_channels = 5, .bias = true)); /* past both */
+    return net_global(n, two);
+}
+
 /* -- What random networks found (test_random.c), made small ------------------------------------------------------------ */
 
 /* The gradient of a BN has contributions from outputs before the mask's, on whose tiles its sums are taken. */
@@ -252,7 +271,7 @@ static int dead_branch(net *n)
 
 #define NETWORKS(X)                                                                                                                     \
     X(plain_chain) X(outputs_inside) X(dense_block) X(residual_blocks) X(preactivation) X(stem) X(branches) X(several_norms) X(slices)  \
-    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(frozen_beginning) X(loose_ends)    \
+    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(frozen_beginning) X(loose_ends) X(pooling_behind)    \
     X(output_under_mask) X(slice_of_activation) X(part_unread) X(rows_out_of_reach) X(long_chain) X(seen_twice) X(single_pixels)            \
     X(dropout_and_slice) X(masks_on_a_tile) X(sum_and_concat) X(dead_branch)
 
