@@ -38,8 +38,9 @@ fuzz: deps ## feed the parsers garbage for a long time (FUZZ_SECONDS each)
 lint: ## form of the sources
 	@scripts/lint.py
 
-bench: build ## speed of a training step on this machine
-	$(BUILD)/bnff bench step
+# Parts alone, other networks, without PyTorch: bench/run.py --help.
+bench: build ## measure this machine, beside PyTorch where it can be had, and write docs/benchmarks.md (QUICK=1: minutes)
+	bench/run.py --bnff $(BUILD)/bnff --results $(BUILD)/bench $(if $(QUICK),--quick)
 
 # Half an hour and more of processor time: the tables in build-traffic/traffic are kept, AGAIN=1 counts anew.
 traffic: ## count main-memory traffic with valgrind and compare it with the plan's model

@@ -2,101 +2,104 @@
 """The peer: whole training steps of densenet121 and resnet50 (models.py) in PyTorch on the CPU, in the same JSON form as `bnff bench step --json`.
 
     bench/peers/torch_step.py -m densenet121 -b 32 [--size 224] [-t T] [-r R] [--compile]
+    bench/peers/torch_step.py --serve [--compile]      requests from stdin, as bnff bench serve: machine, network MODEL BATCH SIZE, step, memory
 
-Makes a virtual environment of its own (.venv-torch beside this file's repository, or --venv) with PyTorch's CPU build where the running
-Python has no torch. Nothing is handicapped: channels_last, the fused optimizer, all threads asked for; THP_MEM_ALLOC_ENABLE=1 is set unless
-the caller has set it, since bnff asks for huge pages too (run with =0 as well, and report the better).
+Where the running Python has no torch it makes a virtual environment of its own (in the user's cache, or --venv). Nothing is handicapped:
+channels_last, the fused optimizer, all threads asked for; THP_MEM_ALLOC_ENABLE=1 is set unless the caller has set it, since bnff asks for huge
+pages too (bench/run.py tries both and takes the better).
 """
 import argparse
-import importlib.util
 import json
 import os
 import resource
 import statistics
-import subprocess
-import sys
 import time
-import venv
 
-TORCH = "2.13.*"
-
-
-def enter_environment(folder):
-    """Run this script again inside a virtual environment that has torch; made where it is missing."""
-    python = os.path.join(folder, "bin", "python")
-    if not os.path.exists(python):
-        venv.create(folder, with_pip=True)
-    ready = subprocess.run([python, "-c", "import torch"], capture_output=True).returncode == 0
-    if not ready:
-        index = os.environ.get("BNFF_TORCH_INDEX")  # such as PyTorch's index of CPU builds
-        extra = ["--extra-index-url", index] if index else []
-        subprocess.check_call([python, "-m", "pip", "install", "--quiet", f"torch=={TORCH}", "numpy", *extra], stdout=sys.stderr)
-    os.execv(python, [python, *sys.argv])
+import torch_env
 
 
-def time_steps(model, images, labels, repetitions):
-    import torch
+class Trainer:
+    """A network, its images and its optimizer."""
 
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
-    loss_of = torch.nn.CrossEntropyLoss()
-    samples = []
-    for step in range(repetitions + 2):  # two to warm up
+    def __init__(self, name, batch, height, width, compiled):
+        import torch
+
+        import models
+
+        torch.manual_seed(1)
+        model = models.make(name).to(memory_format=torch.channels_last).train()
+        self.images = torch.randn(batch, 3, height, width).to(memory_format=torch.channels_last)
+        self.labels = torch.randint(0, 1000, (batch,))
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=1e-4, fused=True)
+        self.loss = torch.nn.CrossEntropyLoss()
+        self.model = torch.compile(model) if compiled else model
+        for _ in range(2):  # warm up; compiles
+            self.step()
+
+    def step(self):
         begin = time.perf_counter()
-        loss = loss_of(model(images), labels)
+        loss = self.loss(self.model(self.images), self.labels)
         forward = time.perf_counter()
         loss.backward()
         backward = time.perf_counter()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         end = time.perf_counter()
-        if step >= 2:
-            samples.append((end - begin, forward - begin, backward - forward, end - backward))
-    return [list(column) for column in zip(*samples)]
+        return {"step_s": end - begin, "forward_s": forward - begin, "backward_s": backward - forward, "update_s": end - backward}
 
 
-def cpu_name():
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return "unknown CPU"
+def peak_memory():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def sides(text):
+    height, _, width = text.partition("x")
+    return int(height), int(width or height)
+
+
+def serve(compiled):
+    held = []
+
+    def network(words):
+        name, batch, size = words.split()
+        held.clear()
+        held.append(Trainer(name, int(batch), *sides(size), compiled))
+        return {"model": name, "batch": int(batch)}
+
+    torch_env.serve({"network": network, "step": lambda words: held[0].step(), "memory": lambda words: {"peak_rss_bytes": peak_memory()}})
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-m", "--model", default="densenet121")
     parser.add_argument("-b", "--batch-size", type=int, default=32)
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--size", default="224")
     parser.add_argument("-t", "--threads", type=int, default=0)
     parser.add_argument("-r", "--rounds", type=int, default=5)
     parser.add_argument("--compile", action="store_true", help="torch.compile instead of eager")
-    parser.add_argument("--venv", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", ".venv-torch"))
+    parser.add_argument("--serve", action="store_true", help="answer requests from stdin")
+    parser.add_argument("--venv", help="virtual environment to use or make")
     args = parser.parse_args()
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # read when torch is loaded
-    if importlib.util.find_spec("torch") is None:
-        enter_environment(os.path.abspath(args.venv))
+    torch_env.enter(args.venv)
 
     import torch
 
-    import models
-
     if args.threads:
         torch.set_num_threads(args.threads)
-    torch.manual_seed(1)
-    model = models.make(args.model).to(memory_format=torch.channels_last).train()
-    images = torch.randn(args.batch_size, 3, args.size, args.size).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 1000, (args.batch_size,))
-    if args.compile:
-        model = torch.compile(model)
-    step, forward, backward, update = time_steps(model, images, labels, args.rounds)
-    median = statistics.median(step)
+    if args.serve:
+        serve(args.compile)
+        return
+    height, width = sides(args.size)
+    trainer = Trainer(args.model, args.batch_size, height, width, args.compile)
+    samples = [trainer.step() for _ in range(args.rounds)]
+    median = {part: statistics.median(s[part] for s in samples) for part in samples[0]}
     print(json.dumps({
-        "machine": {"cpu": cpu_name(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-                    "capability": torch.backends.cpu.get_cpu_capability(), "thp": os.environ["THP_MEM_ALLOC_ENABLE"]},
-        "runs": [{"model": args.model, "batch": args.batch_size, "size": args.size, "level": "torch.compile" if args.compile else "torch eager",
-                  "algorithm": "oneDNN", "dtype": "f32", "step_s_median": median, "step_s_min": min(step), "images_per_s": args.batch_size / median,
-                  "forward_s": statistics.median(forward), "backward_s": statistics.median(backward), "update_s": statistics.median(update),
-                  "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}],
+        "machine": torch_env.machine(),
+        "runs": [{"model": args.model, "batch": args.batch_size, "size": height if height == width else args.size, "height": height, "width": width,
+                  "level": "torch.compile" if args.compile else "torch eager", "algorithm": "oneDNN", "dtype": "f32", "step_s_median": median["step_s"],
+                  "step_s_min": min(s["step_s"] for s in samples), "images_per_s": args.batch_size / median["step_s"],
+                  "forward_s": median["forward_s"], "backward_s": median["backward_s"], "update_s": median["update_s"], "peak_rss_bytes": peak_memory()}],
     }, indent=2))
 
 

@@ -5,7 +5,7 @@
 
 #include "cli.h"
 
-extern const cli_command bench_step, bench_ablation, bench_layers, bench_conv, bench_peak;
+extern const cli_command bench_step, bench_ablation, bench_layers, bench_conv, bench_peak, bench_serve;
 
 /* -- Arguments (bench_arguments.c) --------------------------------------------------------------------------------- */
 

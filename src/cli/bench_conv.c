@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "bench_check.h"
-#include "bench_problem.h"
+#include "bench_rig.h"
 
 struct arguments {
     const char *problem, *model, *algorithm;
@@ -29,92 +29,29 @@ static const cli_option options[] = {
     {0},
 };
 
-enum { STEM_CHANNELS = 4 }; /* with fewer input channels, it is the first layer, whose input needs no gradient */
-
-/* One convolution as a network, and its tensors. */
-struct rig {
-    bnff_graph *graph;
-    bnff_plan *plan;
-    bnff_pool *pool;
-    bnff_run *run;
-    bench_tensors t;
-    bool want_dx;
-};
-
 struct result {
-    double forward_s, backward_s, forward_flops, backward_flops;
+    bench_rig_times times; /* medians */
     double error; /* the worst error as a share of its bound; <= 1 passes; < 0: not checked */
     int retaken;
 };
 
-static bnff_status build(bnff_context *context, const bench_problem *p, const char *algorithm, struct rig *rig, bnff_error *error)
+static bnff_status measure(bench_rig *rig, int rounds, bench_probes *probes, struct result *r, bnff_error *error)
 {
-    const bnff_conv_options conv = {.out_channels = p->oc, .kernel = {p->kh, p->kw}, .stride = {p->sh, p->sw}, .padding = {p->ph, p->pw ? p->pw : -1},
-                                    .dilation = {p->dh, p->dw}, .groups = p->g};
-    rig->want_dx = p->ic >= STEM_CHANNELS;
-    bnff_status status = bnff_graph_create(&rig->graph, error);
-    if (status) return status;
-    bnff_output(rig->graph, bnff_conv2d(rig->graph, "conv", bnff_input(rig->graph, "x", p->ic), &conv));
-    const bnff_plan_options plan_options = {.size = sizeof plan_options, .batch = p->mb, .height = p->ih, .width = p->iw, .mode = BNFF_TRAIN,
-                                            .algorithm = algorithm, .input_gradients = rig->want_dx};
-    if ((status = bnff_graph_status(rig->graph, error))) return status;
-    if ((status = bnff_plan_create(context, rig->graph, &plan_options, &rig->plan, error))) return status;
-    if ((status = bnff_pool_create(context, &rig->pool, error))) return status;
-    return bnff_run_acquire(rig->pool, rig->plan, &rig->run, error);
-}
-
-static void take_down(struct rig *rig)
-{
-    bnff_run_release(&rig->run);
-    bnff_pool_destroy(&rig->pool);
-    bnff_plan_destroy(&rig->plan);
-    bnff_graph_destroy(&rig->graph);
-    bench_tensors_free(&rig->t);
-}
-
-static bnff_status step(struct rig *rig, const bench_problem *p, bnff_error *error)
-{
-    bench_tensors *t = &rig->t;
-    float *params[] = {t->w}, *gradients[] = {t->dw};
-    const bnff_tensor x = bnff_nhwc(t->x, p->ih, p->iw, p->ic), dy = bnff_nhwc(t->dy, t->oh, t->ow, p->oc);
-    bnff_tensor y = bnff_nhwc(t->y, t->oh, t->ow, p->oc), dx = bnff_nhwc(t->dx, p->ih, p->iw, p->ic);
-    const bnff_forward_args forward = {.size = sizeof forward, .inputs = &x, .outputs = &y, .params = params};
-    const bnff_backward_args backward = {.size = sizeof backward, .output_gradients = &dy, .param_gradients = gradients,
-                                         .input_gradients = rig->want_dx ? &dx : NULL};
-    const bnff_status status = bnff_forward(rig->run, &forward, error);
-    return status ? status : bnff_backward(rig->run, &backward, error);
-}
-
-/* Time and FLOPs of the convolution's own tasks, without the copies to and from the caller's tensors. */
-static void add_up(const bnff_run *run, struct result *r)
-{
-    bnff_task_profile task;
-    r->forward_s = r->backward_s = r->forward_flops = r->backward_flops = 0;
-    for (int i = 0; bnff_run_profile_get(run, i, &task); i++) {
-        if (task.flops <= 0) continue;
-        const bool backward = strstr(task.kind, "bwd") != NULL;
-        *(backward ? &r->backward_s : &r->forward_s) += task.seconds;
-        *(backward ? &r->backward_flops : &r->forward_flops) += task.flops;
-    }
-}
-
-static bnff_status measure(struct rig *rig, const bench_problem *p, int rounds, bench_probes *probes, struct result *r, bnff_error *error)
-{
+    bench_rig_times times;
     double *forward = cli_alloc((size_t)rounds, sizeof *forward), *backward = cli_alloc((size_t)rounds, sizeof *backward);
-    bnff_run_profile(rig->run, true);
-    bnff_status status = step(rig, p, error);
+    bnff_status status = bench_rig_step(rig, &times, error);
     bench_probe(probes);
     for (int i = 0; status == BNFF_OK && i < rounds; i++) {
         for (int attempt = 0;; attempt++) {
-            if ((status = step(rig, p, error))) break;
-            add_up(rig->run, r);
-            forward[i] = r->forward_s, backward[i] = r->backward_s;
+            if ((status = bench_rig_step(rig, &times, error))) break;
+            forward[i] = times.forward_s, backward[i] = times.backward_s;
             if (!bench_probe(probes) || attempt == BENCH_RETAKES) break;
             r->retaken++;
         }
     }
-    r->forward_s = bench_median(forward, rounds);
-    r->backward_s = bench_median(backward, rounds);
+    r->times = times;
+    r->times.forward_s = bench_median(forward, rounds);
+    r->times.backward_s = bench_median(backward, rounds);
     free(forward);
     free(backward);
     return status;
@@ -123,13 +60,12 @@ static bnff_status measure(struct rig *rig, const bench_problem *p, int rounds, 
 static bnff_status bench_one(bnff_context *context, const bench_problem *p, const struct arguments *args, bench_probes *probes, struct result *r,
                              bnff_error *error)
 {
-    struct rig rig = {0};
+    bench_rig rig;
     *r = (struct result){.error = -1};
-    bench_tensors_make(&rig.t, p);
-    bnff_status status = build(context, p, args->algorithm, &rig, error);
-    if (status == BNFF_OK) status = measure(&rig, p, args->rounds, probes, r, error);
+    bnff_status status = bench_rig_open(context, p, args->algorithm, &rig, error);
+    if (status == BNFF_OK) status = measure(&rig, args->rounds, probes, r, error);
     if (status == BNFF_OK && !args->no_check) r->error = bench_check(&rig.t, p, rig.want_dx);
-    take_down(&rig);
+    bench_rig_close(&rig);
     return status;
 }
 
@@ -137,8 +73,8 @@ static bnff_status bench_one(bnff_context *context, const bench_problem *p, cons
 
 static void print_result(const bench_problem *p, const struct result *r, double peak)
 {
-    const double f = r->forward_s > 0 ? r->forward_flops / r->forward_s : 0, b = r->backward_s > 0 ? r->backward_flops / r->backward_s : 0;
-    printf("%9.3f %8.1f %6.1f %9.3f %8.1f %6.1f  %-9s ", 1e3 * r->forward_s, 1e-9 * f, 100 * f / peak, 1e3 * r->backward_s, 1e-9 * b, 100 * b / peak,
+    const double f = r->times.forward_s > 0 ? r->times.forward_flops / r->times.forward_s : 0, b = r->times.backward_s > 0 ? r->times.backward_flops / r->times.backward_s : 0;
+    printf("%9.3f %8.1f %6.1f %9.3f %8.1f %6.1f  %-9s ", 1e3 * r->times.forward_s, 1e-9 * f, 100 * f / peak, 1e3 * r->times.backward_s, 1e-9 * b, 100 * b / peak,
            r->error < 0 ? "unchecked" : r->error <= 1 ? "ok" : "WRONG");
     bench_problem_print(p, stdout);
     if (r->error > 1) printf("   error %.3g times its bound", r->error);
@@ -151,10 +87,10 @@ static json_t *json_result(const bench_problem *p, const struct result *r, doubl
     size_t size = 0;
     FILE *text = open_memstream(&line, &size);
     if (text) bench_problem_print(p, text), fclose(text);
-    const double f = r->forward_s > 0 ? r->forward_flops / r->forward_s : 0, b = r->backward_s > 0 ? r->backward_flops / r->backward_s : 0;
+    const double f = r->times.forward_s > 0 ? r->times.forward_flops / r->times.forward_s : 0, b = r->times.backward_s > 0 ? r->times.backward_flops / r->times.backward_s : 0;
     json_t *result = json_pack("{s:o, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:o, s:i}", "problem", cli_json_string(line ? line : ""), "name", p->name,
                                "forward_s",
-                               r->forward_s, "forward_gflops", 1e-9 * f, "forward_peak_fraction", f / peak, "backward_s", r->backward_s, "backward_gflops", 1e-9 * b,
+                               r->times.forward_s, "forward_gflops", 1e-9 * f, "forward_peak_fraction", f / peak, "backward_s", r->times.backward_s, "backward_gflops", 1e-9 * b,
                                "backward_peak_fraction", b / peak, "correct", r->error < 0 ? json_null() : json_boolean(r->error <= 1), "retaken", r->retaken);
     free(line);
     return result;

@@ -63,7 +63,7 @@ const cli_command bench_peak = {
 
 /* -- bench --------------------------------------------------------------------------------------------------------- */
 
-static const cli_command *const commands[] = {&bench_step, &bench_ablation, &bench_layers, &bench_conv, &bench_peak};
+static const cli_command *const commands[] = {&bench_step, &bench_ablation, &bench_layers, &bench_conv, &bench_peak, &bench_serve};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static int run(const cli_command *self, int argc, char **argv)
@@ -75,7 +75,7 @@ static int run(const cli_command *self, int argc, char **argv)
         if (argc && !strcmp(argv[0], names[i])) return commands[i]->run(commands[i], argc - 1, argv + 1);
     }
     if (argc && (!strcmp(argv[0], "-h") || !strcmp(argv[0], "--help"))) return cli_help(self, stdout), EXIT_DONE;
-    if (!argc) return cli_usage_error(self, "which one? step, ablation, layers, conv or peak");
+    if (!argc) return cli_usage_error(self, "which one? step, ablation, layers, conv, peak or serve");
     const char *nearest = cli_nearest(argv[0], names, COMMANDS);
     if (nearest) return cli_usage_error(self, "unknown benchmark '%s', did you mean '%s'?", argv[0], nearest);
     return cli_usage_error(self, "unknown benchmark '%s'", argv[0]);
@@ -84,12 +84,13 @@ static int run(const cli_command *self, int argc, char **argv)
 static const cli_option none[] = {{0}};
 
 const cli_command cli_bench = {
-    .name = "bench", .usage = "step|ablation|layers|conv|peak [options]", .summary = "Measure speed", .options = none, .run = run,
+    .name = "bench", .usage = "step|ablation|layers|conv|peak|serve [options]", .summary = "Measure speed", .options = none, .run = run,
     .text = "  step      whole training steps, levels of restructuring compared\n"
             "  ablation  all levels of restructuring: ratios, memory, traffic, a picture\n"
             "  layers    every task of a step\n"
             "  conv      single convolutions, checked against a float64 reference and timed\n"
-            "  peak      multiply-adds and memory bandwidth of this machine\n\n"
+            "  peak      multiply-adds and memory bandwidth of this machine\n"
+            "  serve     single steps and convolutions on request, for comparisons with other programs\n\n"
             "'bnff bench step --help' tells more.",
     .examples = "  bnff bench step -m densenet121 -b 32\n  bnff bench conv --problem bench/shapes/resnet50.txt\n",
 };

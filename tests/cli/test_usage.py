@@ -23,6 +23,8 @@ for command in COMMANDS:
 for command in ("step", "ablation", "layers", "conv", "peak"):
     bnff(f"bench {command} --help", f"bench {command} --help", out=[rf"^usage: bnff bench {command}", "--json"])
 
+bnff("bench serve --help", "bench serve --help", out="^usage: bnff bench serve")
+
 # -- Flags -----------------------------------------------------------------------------------------------------------------
 bnff("help bench step", "help bench step", out="^usage: bnff bench step")
 bnff("unknown flag: the nearest", "train x --epcohs 3", code=2, err=r"unknown option '--epcohs'\nhint: did you mean --epochs\?")
