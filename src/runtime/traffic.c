@@ -17,7 +17,10 @@ typedef struct chunk {
     int writer;       /* task that is charged when it leaves */
 } chunk;
 
-enum { SECTORS = 64, CHUNKS_IN_CACHE = 1024, SLICES_IN_CACHE = 16 };
+enum {
+    SECTORS = 64, CHUNKS_IN_CACHE = 1024, SLICES_IN_CACHE = 16,
+    MOST_CHUNKS = 1 << 20, MOST_SLICES = 256, /* so that the largest plan is modelled in well under a second, at coarser steps */
+};
 typedef enum touch_kind { TOUCH_READ, TOUCH_WRITE } touch_kind;
 
 typedef struct model {
@@ -79,12 +82,24 @@ static void touch_chunk(model *m, int c, uint64_t sectors, touch_kind kind)
     while (m->cached > m->room && m->oldest != c) evict_oldest(m);
 }
 
+/* What is longer than the cache drives out all before it: only the end needs to be looked up. */
+static size_t pass_by(model *m, size_t sectors)
+{
+    const size_t most = m->room + 2 * SECTORS, skipped = sectors > most ? sectors - most : 0;
+    bf_task *task = &m->plan->tasks[m->task];
+    /* read, or written and written back: once over the bus either way */
+    task->bytes += (double)skipped * (double)m->sector;
+    task->line_bytes += (double)skipped * (double)m->sector;
+    return skipped;
+}
+
 /* Part `slice` of `slices` of the bytes [at, at + bytes). */
 static void touch(model *m, size_t at, size_t bytes, int slice, int slices, touch_kind kind)
 {
     size_t first = at + bytes / (size_t)slices * (size_t)slice, last = slice + 1 < slices ? at + bytes / (size_t)slices * (size_t)(slice + 1) : at + bytes;
     first /= m->sector;
     last = (last + m->sector - 1) / m->sector;
+    if (first < last) first += pass_by(m, last - first);
     while (first < last) {
         const size_t c = first / SECTORS, from = first % SECTORS, to = last - c * SECTORS < SECTORS ? last - c * SECTORS : SECTORS;
         touch_chunk(m, (int)c, ~0ull << from & ~0ull >> (SECTORS - to), kind);
@@ -146,8 +161,9 @@ static int slices_of(const bnff_plan *plan, const bf_task *task)
     const double share = (double)plan->context->target.l3 / SLICES_IN_CACHE, inner = (double)task->shared + (double)task->scratch * plan->cells;
     const double bytes = value_bytes(plan, task->x) + value_bytes(plan, task->dy) + value_bytes(plan, task->out);
     const int tiles = (task->grid.tiles - 1) / (task->grid.pixel_cells > 0 ? task->grid.pixel_cells : 1) + 1;
-    const int wanted = inner > 4 * share ? tiles : (int)(bytes / share) + 1;
-    return tiles < 1 ? 1 : wanted < tiles ? wanted : tiles;
+    const int wanted = inner > 4 * share || bytes / share >= tiles ? tiles : (int)(bytes / share) + 1;
+    const int most = tiles < MOST_SLICES ? tiles : MOST_SLICES;
+    return most < 1 ? 1 : wanted < most ? wanted : most;
 }
 
 /* Weights that a convolution packs before its tiles, and its partial gradients: where they are in the arena. */
@@ -207,7 +223,8 @@ static void walk_blocks(model *m, const bf_task *task)
     const int over = task->kind == BF_TASK_SWEEP ? task->epilogue.over : task->x >= 0 ? task->x : task->out;
     const double share = (double)m->plan->context->target.l3 / SLICES_IN_CACHE;
     for (int b = 0; over >= 0 && b < m->plan->layouts[over].count; b++) {
-        const int slices = (int)((double)pixels_of(m->plan, over) * BF_BLOCK * sizeof(float) / share) + 1;
+        const double wanted = (double)pixels_of(m->plan, over) * BF_BLOCK * sizeof(float) / share + 1;
+        const int slices = wanted < MOST_SLICES ? (int)wanted : MOST_SLICES;
         for (int slice = 0; slice < slices; slice++) {
             touch_program(m, &task->load[0], b, slice, slices);
             touch_program(m, &task->epilogue, b, slice, slices);
@@ -264,10 +281,11 @@ static bool place_caller(model *m)
 bnff_status bf_model_traffic(bnff_plan *plan, bnff_error *error)
 {
     model m = {.plan = plan, .oldest = -1, .newest = -1};
-    m.sector = plan->context->target.l3 / CHUNKS_IN_CACHE / SECTORS;
-    if (m.sector < 64) m.sector = 64;
-    m.room = plan->context->target.l3 / m.sector;
     bool ok = place_caller(&m);
+    const size_t fine = plan->context->target.l3 / CHUNKS_IN_CACHE / SECTORS, coarse = m.end / SECTORS / MOST_CHUNKS + 1;
+    m.sector = fine > coarse ? fine : coarse;
+    if (m.sector < 64) m.sector = 64;
+    m.room = plan->context->target.l3 / m.sector + 1;
     m.chunk_count = (int)(m.end / m.sector / SECTORS) + 1;
     ok = ok && (m.chunks = bf_calloc((size_t)m.chunk_count, sizeof *m.chunks)) != NULL;
     for (int t = 0; ok && t < plan->task_count; t++) {
