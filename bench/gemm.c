@@ -47,7 +47,7 @@ static float *random_floats(size_t n)
 
 static void bench(const bf_kernels *kernels, const shape *s, double seconds)
 {
-    /* operands side by side, as in a tile's scratch: a [count][k][m], b [n or k][32 channels] per block */
+    /* operands side by side, as in a tile's scratch: a [count][k][m] or, of weights, [panel][count][k][16], b [n or k][32 channels] per block */
     const ptrdiff_t ldb = 32;
     const size_t b_size = (size_t)(s->transposed ? s->k : s->n + 2) * (size_t)ldb;
     float *a = random_floats((size_t)s->count * (size_t)(s->k * s->m)), *b = random_floats((size_t)s->count * b_size + 64);
@@ -55,8 +55,8 @@ static void bench(const bf_kernels *kernels, const shape *s, double seconds)
     bf_gemm_pair *pairs = malloc((size_t)s->count * sizeof *pairs);
     if (!pairs) exit(1);
     for (int i = 0; i < s->count; i++)
-        pairs[i] = (bf_gemm_pair){a + (ptrdiff_t)i * s->k * s->m, b + (ptrdiff_t)(s->transposed ? i : i / 9) * (ptrdiff_t)b_size, s->k};
-    const bf_gemm g = {.m = s->m, .n = s->n, .count = s->count, .pairs = pairs, .lda = s->m, .bk = s->transposed ? ldb : 1,
+        pairs[i] = (bf_gemm_pair){a + (ptrdiff_t)i * s->k * (s->transposed ? s->m : 16), b + (ptrdiff_t)(s->transposed ? i : i / 9) * (ptrdiff_t)b_size, s->k};
+    const bf_gemm g = {.m = s->m, .n = s->n, .count = s->count, .pairs = pairs, .lda = s->transposed ? s->m : 16, .a_panel = s->transposed ? 16 : (ptrdiff_t)s->count * s->k * 16, .bk = s->transposed ? ldb : 1,
                        .bn = s->transposed ? 1 : ldb, .c = c, .ldc = 32};
     const double flop = 2.0 * s->m * s->n * s->k * s->count;
     const int calls = (int)(2e6 * kernels->vector / flop) + 1;

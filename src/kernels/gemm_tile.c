@@ -48,12 +48,15 @@ BF_INLINE void prefetch_step(bf_prefetch *p)
     }
 }
 
+/* Vector r of the rows of one k: rows lie in panels of BF_LANES. */
+BF_INLINE vf load_rows(const float *a, ptrdiff_t panel, int r) { return v_load(a + r * V / BF_LANES * panel + r * V % BF_LANES); }
+
 /* One k: sums[j*R + r] += a[r] * b[j*bn] */
-BF_INLINE void k_step(vf *sums, const float *a, const float *b, ptrdiff_t bn, const int R, const int N)
+BF_INLINE void k_step(vf *sums, const float *a, ptrdiff_t panel, const float *b, ptrdiff_t bn, const int R, const int N)
 {
     vf av[4];
     BF_UNROLL
-    for (int r = 0; r < R; r++) av[r] = v_load(a + r * V);
+    for (int r = 0; r < R; r++) av[r] = load_rows(a, panel, r);
     BF_UNROLL
     for (int j = 0; j < N; j++) {
         const vf bv = v_set(b[j * bn]);
@@ -66,11 +69,11 @@ BF_INLINE void k_step(vf *sums, const float *a, const float *b, ptrdiff_t bn, co
 /* NEON multiplies by a lane of a register; GCC spills sums when it is left to load lanes one by one. */
 
 /* One k, columns side by side: a vector of b is 4 columns. */
-BF_INLINE void k_step_lanes(vf *sums, const float *a, const float *b, const int R, const int N)
+BF_INLINE void k_step_lanes(vf *sums, const float *a, ptrdiff_t panel, const float *b, const int R, const int N)
 {
     vf av[4], bv[3];
     BF_UNROLL
-    for (int r = 0; r < R; r++) av[r] = v_load(a + r * V);
+    for (int r = 0; r < R; r++) av[r] = load_rows(a, panel, r);
     BF_UNROLL
     for (int j = 0; j < N / V; j++) bv[j] = v_load(b + j * V);
     BF_UNROLL
@@ -80,7 +83,7 @@ BF_INLINE void k_step_lanes(vf *sums, const float *a, const float *b, const int 
 }
 
 /* Four k, side by side in b: a vector of b is 4 k of a column. */
-BF_INLINE void four_k_steps(vf *sums, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t bn, const int R, const int N)
+BF_INLINE void four_k_steps(vf *sums, const float *a, ptrdiff_t lda, ptrdiff_t panel, const float *b, ptrdiff_t bn, const int R, const int N)
 {
     vf av[4], bv[8];
     BF_UNROLL
@@ -88,7 +91,7 @@ BF_INLINE void four_k_steps(vf *sums, const float *a, ptrdiff_t lda, const float
     BF_UNROLL
     for (int k = 0; k < V; k++, a += lda) {
         BF_UNROLL
-        for (int r = 0; r < R; r++) av[r] = v_load(a + r * V);
+        for (int r = 0; r < R; r++) av[r] = load_rows(a, panel, r);
         BF_UNROLL
         for (int j = 0; j < N; j++)
             BF_UNROLL
@@ -98,35 +101,44 @@ BF_INLINE void four_k_steps(vf *sums, const float *a, ptrdiff_t lda, const float
 #endif
 
 /* k products of one pair */
-BF_INLINE void k_steps(vf *sums, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t bk, ptrdiff_t bn, int k, const int form,
-                       const int R, const int N)
+BF_INLINE void k_steps(vf *sums, const float *a, ptrdiff_t lda, ptrdiff_t panel, const float *b, ptrdiff_t bk, ptrdiff_t bn, int k,
+                       const int form, const int R, const int N)
 {
 #ifdef BF_NEON
     if (form == FORM_NN)
-        for (; k >= V; k -= V, a += V * lda, b += V) four_k_steps(sums, a, lda, b, bn, R, N);
+        for (; k >= V; k -= V, a += V * lda, b += V) four_k_steps(sums, a, lda, panel, b, bn, R, N);
     if (form == FORM_NT) {
-        for (; k > 0; k--, a += lda, b += bk) k_step_lanes(sums, a, b, R, N);
+        for (; k > 0; k--, a += lda, b += bk) k_step_lanes(sums, a, panel, b, R, N);
         return;
     }
 #endif
     (void)form;
-    for (; k > 0; k--, a += lda, b += bk) k_step(sums, a, b, bn, R, N);
+    for (; k > 0; k--, a += lda, b += bk) k_step(sums, a, panel, b, bn, R, N);
+}
+
+/* What the columns read 16 k from here on, for one part of a pair, into L1: x moves on with every pair, where no hardware looks. */
+BF_INLINE void prefetch_columns(const float *b, ptrdiff_t bn, const int N)
+{
+    BF_UNROLL
+    for (int j = 0; j < N; j++) __builtin_prefetch(b + j * bn, 0, 3);
 }
 
 BF_INLINE void tile(const bf_gemm *g, int i, int j, const int form, const int R, const int N)
 {
-    const ptrdiff_t lda = g->lda, ldc = g->ldc, bk = form == FORM_NN ? 1 : g->bk, bn = form == FORM_NT ? 1 : g->bn;
+    const ptrdiff_t lda = g->lda, ldc = g->ldc, panel = g->a_panel, bk = form == FORM_NN ? 1 : g->bk, bn = form == FORM_NT ? 1 : g->bn;
     bf_prefetch *const prefetch = g->prefetch;
     float *const c = g->c + j * ldc + i;
     vf sums[28];
     BF_UNROLL
     for (int q = 0; q < R * N; q++) sums[q] = g->accumulate ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
     int since = 0; /* k-steps since the last prefetch */
+    const ptrdiff_t rows = i / BF_LANES * panel + i % BF_LANES;
     for (const bf_gemm_pair *pair = g->pairs, *end = g->pairs + g->count; pair < end; pair++) {
-        const float *a = pair->a + i, *b = pair->b + j * bn;
-        for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk) {
+        const float *a = pair->a + rows, *b = pair->b + j * bn, *ahead = pair + 1 < end ? pair[1].b + j * bn : g->pairs->b + (j + N) * bn;
+        for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk, ahead += part) {
             part = k < PREFETCH_EVERY ? k : PREFETCH_EVERY;
-            k_steps(sums, a, lda, b, bk, bn, part, form, R, N);
+            if (form == FORM_NN) prefetch_columns(ahead, bn, N);
+            k_steps(sums, a, lda, panel, b, bk, bn, part, form, R, N);
             since += part;
             if (since < PREFETCH_EVERY) continue;
             since -= PREFETCH_EVERY;
@@ -155,23 +167,20 @@ static tile_fn *const tiles[FORMS][5][15] = {
     [FORM_ANY] = {SHAPES_ANY(ENTRY_ANY)},
 };
 
-/* n columns from j on, by the tiles that are there for them. */
-static void columns(const bf_gemm *g, int form, int j, int n)
-{
-    const bool wide = n <= WIDE_MOST && g->m >= WIDE_ROWS * V;
-    const int rows = wide ? WIDE_ROWS : g->m < ROWS * V ? 1 : ROWS;
-    tile_fn *const run = tiles[form][rows][n];
-    for (int i = 0; i < g->m; i += rows * V) run(g, i, j);
-}
-
+/* Rows outermost: their panel of a comes from L2 once for all columns if the batch is short, and b has been read by it when the
+ * next one comes. Columns are cut into pieces as equal as can be; narrow ones take more rows at once, every other time. */
 static void all_columns(const bf_gemm *g, int form)
 {
     static const int most[FORMS] = {MOST_NN, MOST_NT, MOST_ANY};
     const int pieces = (g->n + most[form] - 1) / most[form], n = g->n / pieces, longer = g->n % pieces;
-    for (int q = 0, j = 0; q < pieces; q++) {
-        columns(g, form, j, n + (q < longer));
-        j += n + (q < longer);
-    }
+    const int rows = g->m < ROWS * V ? 1 : ROWS, wide = g->m < WIDE_ROWS * V ? 0 : WIDE_MOST;
+    for (int i = 0; i < g->m; i += rows * V)
+        for (int q = 0, j = 0; q < pieces; q++) {
+            const int width = n + (q < longer);
+            if (width > wide) tiles[form][rows][width](g, i, j);
+            else if (i % (WIDE_ROWS * V) == 0) tiles[form][WIDE_ROWS][width](g, i, j);
+            j += width;
+        }
 }
 
 /* A pair of more than `most` k, in parts as equal as can be. */

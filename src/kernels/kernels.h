@@ -42,21 +42,22 @@ typedef struct bf_prefetch {
     int lines_per_step; /* cache lines every 16 k of a register tile: a GEMM has about m*n / gemm_tile * k / 16 such steps */
 } bf_prefetch;
 
-/* One product of a batch: c[j][i] += sum_k a[k*lda + i] * b[k*bk + j*bn]. */
+/* One product of a batch: c[j][i] += sum_k a[row(i) + k*lda] * b[k*bk + j*bn], row(i) = i/16 * a_panel + i%16. */
 typedef struct bf_gemm_pair {
     const float *a, *b;
     int k; /* >= 1 */
 } bf_gemm_pair;
 
 /* Batch-reduce GEMM of one tile:  c[j*ldc + i] = (accumulate ? c : 0) + sum over pairs and k,   0 <= i < m, 0 <= j < n.
- * The vector runs along i (output channels), b is broadcast. m in {16, 32}; n >= 1, any; a aligned to 64 bytes, lda a multiple of 16.
- *   forward, data gradient: a = packed weights [k][m], bk = 1, bn = pixel stride of the activation
- *   weight gradient:        a = output gradient [pixel][m], b = activation [pixel][j]: bk = pixel stride, bn = 1
+ * The vector runs along i (output channels), b is broadcast. m in {16, 32}; n >= 1, any; a aligned to 64 bytes, lda and a_panel
+ * multiples of 16.
+ *   forward, data gradient: a = packed weights, [k][16] for every panel of 16 rows, bk = 1, bn = pixel stride of the activation
+ *   weight gradient:        a = output gradient [pixel][m] (a_panel = 16), b = activation [pixel][j]: bk = pixel stride, bn = 1
  * bk = 1 and bn = 1 are the fast cases; others are correct. */
 typedef struct bf_gemm {
     int m, n, count;
     const bf_gemm_pair *pairs;
-    ptrdiff_t lda, bk, bn;
+    ptrdiff_t lda, a_panel, bk, bn;
     float *c;
     ptrdiff_t ldc;
     bool accumulate;

@@ -39,6 +39,16 @@ void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *loa
 /* Spread the lines of *p over GEMMs of so many multiply-adds. */
 void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products);
 
+/* Where the first panel of tap `tap` and an inner block, `inner` floats into a tap, begins; the next one is bf_panel_floats further. */
+static inline const float *bf_packed_at(const bf_packing *p, const float *packed, int outer, int lanes, int tap, size_t inner)
+{
+    return packed + p->outer[outer] + ((size_t)tap * p->tap[outer] + inner) / (size_t)(lanes / BF_LANES);
+}
+static inline size_t bf_panel_floats(const bf_packing *p, const bf_conv *conv, int outer, int lanes)
+{
+    return (size_t)conv->taps * p->tap[outer] / (size_t)(lanes / BF_LANES);
+}
+
 /* Weights of the caller into forward or transposed packing at `packed`; blocks [first, last) of the outer side. */
 void bf_pack_forward(const bnff_run *run, const bf_task *task, float *packed, int first, int last);
 void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed, int first, int last);

@@ -167,7 +167,7 @@ static void add_weight_product(work *w, int ob, int xb, int tap, int count, int 
 {
     const bf_packing *p = &w->c->forward;
     const int lanes = w->y->blocks[ob].ld;
-    const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .bk = x_step, .bn = 1,
+    const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .a_panel = BF_LANES, .bk = x_step, .bn = 1,
                        .c = w->partial + p->outer[ob] + (size_t)tap * p->tap[ob] + p->inner[ob * p->inner_count + xb], .ldc = lanes, .accumulate = true,
                        .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
     w->cell->k->gemm(&g);
@@ -235,16 +235,15 @@ static void multiply(work *w, int xb, portion part, int tap_count, int n, float 
 {
     const bf_packing *p = &w->c->transposed;
     const size_t *inner = p->inner + (size_t)xb * (size_t)p->inner_count;
-    const float *packed = w->packed + p->outer[xb];
     const int lanes = w->x->blocks[xb].ld;
     bool any = accumulate;
     for (int ld = BF_LANES; ld <= BF_BLOCK; ld += BF_BLOCK - BF_LANES) {
-        bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = lanes, .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any,
+        bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(p, w->c, xb, lanes), .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any,
                      .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
         for (int i = 0; i < tap_count; i++)
             for (int b = part.first; b < part.last; b++) {
                 if (w->y->blocks[b].ld != ld || inner[b] == SIZE_MAX) continue;
-                w->m.pairs[g.count++] = (bf_gemm_pair){packed + (size_t)w->m.taps[i].tap * p->tap[xb] + inner[b],
+                w->m.pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, w->packed, xb, lanes, w->m.taps[i].tap, inner[b]),
                                                        w->m.dy.base[b] + (ptrdiff_t)w->m.taps[i].pixel * ld, w->y->blocks[b].channels};
             }
         if (!g.count) continue;

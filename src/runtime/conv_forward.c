@@ -118,16 +118,15 @@ static void multiply(const bf_cell *cell, memory *m, const target *t, const tap_
 {
     const bf_packing *p = &cell->task->conv.forward;
     const size_t *inner = p->inner + (size_t)t->block * (size_t)p->inner_count;
-    const float *packed = t->packed + p->outer[t->block];
     const int strides[2] = {m->x.blocks[0].ld, m->x.blocks[0].ld == BF_LANES ? BF_BLOCK : BF_LANES};
     for (int s = 0; s < 2; s++) {
-        bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * strides[s],
+        bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(p, &cell->task->conv, t->block, t->lanes), .bk = 1, .bn = (ptrdiff_t)step * strides[s],
                      .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
                      .prefetch = m->prefetch.count ? &m->prefetch : NULL};
         for (int i = 0; i < tap_count; i++)
             for (int b = t->first; b < t->last; b++) {
                 if (m->x.blocks[b].ld != strides[s] || inner[b] == SIZE_MAX) continue;
-                m->pairs[g.count++] = (bf_gemm_pair){packed + (size_t)taps[i].tap * p->tap[t->block] + inner[b],
+                m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, t->packed, t->block, t->lanes, taps[i].tap, inner[b]),
                                                      m->x.base[b] + (ptrdiff_t)taps[i].pixel * strides[s], m->x.blocks[b].channels};
             }
         if (!g.count) continue;
@@ -141,11 +140,11 @@ static void multiply_dense(const bf_cell *cell, memory *m, const target *t, cons
 {
     const bf_conv *c = &cell->task->conv;
     const int ld = m->x.blocks[0].ld, run = c->dw == 1 ? c->kw : 1;
-    bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = t->lanes, .bk = 1, .bn = (ptrdiff_t)step * ld,
+    bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(&c->forward, c, t->block, t->lanes), .bk = 1, .bn = (ptrdiff_t)step * ld,
                  .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
                      .prefetch = m->prefetch.count ? &m->prefetch : NULL};
     for (int i = 0; i < tap_count; i += run)
-        m->pairs[g.count++] = (bf_gemm_pair){t->packed + c->forward.outer[t->block] + (size_t)taps[i].tap * c->forward.tap[t->block],
+        m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(&c->forward, t->packed, t->block, t->lanes, taps[i].tap, 0),
                                              m->x.base[0] + (ptrdiff_t)taps[i].pixel * ld, run * ld};
     cell->k->gemm(&g);
 }

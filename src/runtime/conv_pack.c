@@ -26,21 +26,24 @@ static inline const float *taps_of(const weights *w, int oc, int ic)
 
 static int lanes_of(const bf_block *b) { return (b->ld + BF_LANES - 1) / BF_LANES * BF_LANES; }
 
-/* One pair of blocks: packed[tap][i][o] for all taps; `outer_is_output` says which side the lanes are. */
-static void pack_pair(const weights *w, const bf_block *outer, const bf_block *inner, bool outer_is_output, float *to, size_t tap_stride)
+/* One pair of blocks: [panel][tap][i][16 of o]; `outer_is_output` says which side the lanes are. */
+typedef struct strides {
+    size_t panel, tap;
+} strides;
+
+static void pack_pair(const weights *w, const bf_block *outer, const bf_block *inner, bool outer_is_output, float *to, strides s)
 {
-    const int lanes = lanes_of(outer);
-    for (int t = 0; t < w->taps && outer->channels < lanes; t++)
+    for (int t = 0; t < w->taps; t++)
         for (int i = 0; i < inner->channels; i++)
-            for (int o = outer->channels; o < lanes; o++) to[(size_t)t * tap_stride + (size_t)(i * lanes + o)] = 0;
+            for (int o = outer->channels; o < lanes_of(outer); o++) to[(size_t)(o / BF_LANES) * s.panel + (size_t)t * s.tap + (size_t)(i * BF_LANES + o % BF_LANES)] = 0;
     /* In the order of the caller's memory: output channel, input channel, tap. */
     const bf_block *oc = outer_is_output ? outer : inner, *ic = outer_is_output ? inner : outer;
-    const int oc_step = outer_is_output ? 1 : lanes, ic_step = outer_is_output ? lanes : 1;
     for (int o = 0; o < oc->channels; o++)
         for (int i = 0; i < ic->channels; i++) {
             const float *from = taps_of(w, oc->first + o, ic->first + i);
-            float *packed = to + o * oc_step + i * ic_step;
-            for (int t = 0; t < w->taps; t++, packed += tap_stride) *packed = from ? from[t] : 0;
+            const int lane = outer_is_output ? o : i, row = outer_is_output ? i : o;
+            float *packed = to + (size_t)(lane / BF_LANES) * s.panel + (size_t)(row * BF_LANES + lane % BF_LANES);
+            for (int t = 0; t < w->taps; t++, packed += s.tap) *packed = from ? from[t] : 0;
         }
 }
 
@@ -48,11 +51,14 @@ static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, 
                  float *packed, int first, int last)
 {
     const weights w = weights_of(run, task);
-    for (int o = first; o < last; o++)
+    for (int o = first; o < last; o++) {
+        const size_t panels = (size_t)(lanes_of(&outer->blocks[o]) / BF_LANES);
+        const strides s = {(size_t)w.taps * p->tap[o] / panels, p->tap[o] / panels};
         for (int i = 0; i < p->inner_count; i++) {
             const size_t at = p->inner[o * p->inner_count + i];
-            if (at != SIZE_MAX) pack_pair(&w, &outer->blocks[o], &inner->blocks[i], outer_is_output, packed + p->outer[o] + at, p->tap[o]);
+            if (at != SIZE_MAX) pack_pair(&w, &outer->blocks[o], &inner->blocks[i], outer_is_output, packed + p->outer[o] + at / panels, s);
         }
+    }
 }
 
 void bf_pack_forward(const bnff_run *run, const bf_task *task, float *packed, int first, int last)

@@ -79,12 +79,13 @@ typedef enum bf_task_kind {
     BF_TASK_KIND_COUNT
 } bf_task_kind;
 
-/* Packed weights, and weight gradients: [outer block][tap][inner block, if linked][inner channel][lanes of the outer block].
+/* Packed weights: [outer block][panel of 16 of its lanes][tap][inner block, if linked][inner channel][lanes of the panel].
+ * Weight gradients: [outer block][tap][inner block, if linked][inner channel][lanes of the outer block], of the same size.
  * Forward and weight gradient: outer = output channels; data gradient: outer = input channels. */
 typedef struct bf_packing {
     size_t *outer;         /* floats from the start to an outer block */
-    size_t *tap;           /* floats from tap to tap within an outer block */
-    size_t *inner;         /* [outer][inner] floats within a tap; SIZE_MAX: no group of the convolution links the two */
+    size_t *tap;           /* floats of a tap of an outer block */
+    size_t *inner;         /* [outer][inner] floats of a tap that come before; SIZE_MAX: no group of the convolution links the two */
     int outer_count, inner_count;
     int portion;           /* inner blocks whose weights, for one outer block and all taps, stay in a quarter of L2 */
     size_t floats;

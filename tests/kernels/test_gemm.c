@@ -19,10 +19,15 @@ static void make_batch(batch *t, int m, int n, form f, const int *ks, int count,
         total += ks[p];
         if (ks[p] > longest) longest = ks[p];
     }
-    t->g = (bf_gemm){.m = m, .n = n, .count = count, .pairs = t->pairs, .lda = m + 16, .accumulate = accumulate};
+    t->g = (bf_gemm){.m = m, .n = n, .count = count, .pairs = t->pairs, .accumulate = accumulate};
     t->g.bk = f == NN ? 1 : f == NT ? n + 3 : 2;
     t->g.bn = f == NN ? longest + 5 : f == NT ? 1 : 2 * longest + 3;
-    const piece a = normal_piece(total, m, t->g.lda, 0, 1);
+    const int gap = f == NN ? 2 : 0; /* pixels between the panels of packed weights; gradients have theirs side by side */
+    t->g.lda = f == NN ? 16 : m + 16;
+    t->g.a_panel = f == NN ? (total + gap) * 16 : 16;
+    const piece a = normal_piece(f == NN ? (total + gap) * (m / 16) - gap : total, f == NN ? 16 : m, t->g.lda, 0, 1);
+    for (int k = 0; k < gap && m == 32; k++)
+        for (int i = 0; i < 16; i++) *piece_at(a, total + k, i) = NAN;
     for (int p = 0, at = 0; p < count; at += ks[p++]) {
         const size_t last = (size_t)((ks[p] - 1) * t->g.bk + (n - 1) * t->g.bn);
         float *b = guarded(last + 1);
@@ -35,6 +40,8 @@ static void make_batch(batch *t, int m, int n, form f, const int *ks, int count,
     t->g.ldc = t->c.ld;
 }
 
+static ptrdiff_t row_at(const bf_gemm *g, int i) { return i / 16 * g->a_panel + i % 16; }
+
 /* want and bound, [n][m]: a float sum of K products has error below (K + 2) roundings of the sum of magnitudes. */
 static void reference(const batch *t, double *want, double *bound)
 {
@@ -46,7 +53,7 @@ static void reference(const batch *t, double *want, double *bound)
             int terms = 2;
             for (int p = 0; p < g->count; p++)
                 for (int k = 0; k < g->pairs[p].k; k++, terms++) {
-                    const double term = (double)g->pairs[p].a[k * g->lda + i] * g->pairs[p].b[k * g->bk + j * g->bn];
+                    const double term = (double)g->pairs[p].a[row_at(g, i) + k * g->lda] * g->pairs[p].b[k * g->bk + j * g->bn];
                     sum += term, magnitude += fabs(term);
                 }
             want[j * g->m + i] = sum, bound[j * g->m + i] = terms * ROUNDING * magnitude;
@@ -129,7 +136,7 @@ static void special_values_stay_in_their_row_and_column(void **state)
         const int length = 19, row = 21, column = n - 1;
         batch t;
         make_batch(&t, 32, n, NN, &length, 1, false);
-        ((float *)t.pairs[0].a)[11 * t.g.lda + row] = special;
+        ((float *)t.pairs[0].a)[row_at(&t.g, row) + 11 * t.g.lda] = special;
         ((float *)t.pairs[0].b)[5 + column * t.g.bn] = special;
         k->gemm(&t.g);
         FOR_LANES(t.c, j, i) assert_int_equal(!isfinite(*piece_at(t.c, j, i)), !isfinite(special) && (i == row || j == column));
