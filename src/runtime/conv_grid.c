@@ -1,0 +1,136 @@
+/* How the work of a convolution is divided: tiles, and which cells take them. */
+#include "runtime/conv.h"
+
+#include "runtime/program.h"
+
+bf_tile bf_tile_at(const bf_grid *g, int index)
+{
+    if (g->images > 1) {
+        const int first = index * g->images, last = first + g->images;
+        return (bf_tile){first, last < g->image_count ? last : g->image_count, 0, g->height};
+    }
+    const int image = index / g->tiles_per_image, row = index % g->tiles_per_image * g->rows;
+    return (bf_tile){image, image + 1, row, row + g->rows < g->height ? row + g->rows : g->height};
+}
+
+static void set_tiles(bf_grid *g, int rows, int images)
+{
+    g->rows = rows;
+    g->images = images;
+    g->tiles_per_image = (g->height - 1) / rows + 1;
+    g->tiles = images > 1 ? (g->image_count - 1) / images + 1 : g->image_count * g->tiles_per_image;
+}
+
+/* Rows before a tile. */
+static double rows_before(const bf_grid *g, int tile)
+{
+    const int image = g->images > 1 ? tile * g->images : tile / g->tiles_per_image, row = g->images > 1 ? 0 : tile % g->tiles_per_image * g->rows;
+    if (image >= g->image_count) return (double)g->image_count * g->height;
+    return (double)image * g->height + row;
+}
+
+/* The most rows that one of `cells` gets, over their mean. */
+static double pixel_imbalance(const bf_grid *g, int cells)
+{
+    double most = 0;
+    for (int i = 0; i < cells; i++) {
+        const double rows = rows_before(g, bf_share(g->tiles, cells, i + 1)) - rows_before(g, bf_share(g->tiles, cells, i));
+        if (rows > most) most = rows;
+    }
+    return most * cells / rows_before(g, g->tiles);
+}
+
+static double channel_imbalance(const bf_grid *g, int cells) { return (double)((g->units - 1) / cells + 1) * cells / g->units; }
+
+/* What a tile costs, relative to its products alone; the figures were fitted to times of the layers of ResNet-50 on Zen 3. */
+typedef struct tile_cost {
+    double weights;      /* of one visit to all weights, in pixels' worth of products */
+    size_t pixel_bytes;  /* of what every channel block reads again ... */
+    double spill;        /* ... and more for each half of L2 that this outgrows */
+    double halo;         /* rows computed twice where a tile ends, in rows' worth */
+    double merge;        /* of one more partial weight gradient */
+    int row_pixels;
+} tile_cost;
+
+/* Try a tile size with every split of cells into pixel and channel cells; keep the cheapest. */
+static void try_tiles(bf_grid *best, double *best_cost, int cells, int rows, int images, size_t l2, const tile_cost *t)
+{
+    bf_grid g = *best;
+    set_tiles(&g, rows, images);
+    const double pixels = (double)rows * images * t->row_pixels, halves = pixels * (double)t->pixel_bytes / ((double)l2 / 2);
+    if (halves > 16 && rows * images > 1) return;
+    const double overhead = 1 + t->weights / pixels + (halves > 1 ? t->spill * (halves - 1) : 0) + (rows < g.height ? t->halo / rows : 0);
+    for (int channel = 1; channel <= cells && channel <= g.units; channel++) {
+        const int pixel = cells / channel;
+        if (pixel * channel < cells && channel > 1 && cells % channel) continue; /* leave no cell idle by rounding */
+        const double cost = pixel_imbalance(&g, pixel) * channel_imbalance(&g, channel) * overhead * (1 + 0.02 * (channel - 1)) * (1 + t->merge * pixel);
+        if (cost >= *best_cost) continue;
+        *best = g;
+        best->pixel_cells = pixel;
+        best->channel_cells = channel;
+        *best_cost = cost;
+    }
+}
+
+/* Rows of an image, or whole images, or pixels of a line: the cheapest tile. Parts are as equal as they can be; where there are many,
+ * a multiple of the cells. */
+static void choose_grid(bf_grid *g, int cells, size_t l2, const tile_cost *t)
+{
+    double cost = 1e30;
+    const int images = g->image_count < 64 ? g->image_count : 64;
+    for (int n = images; n > 1; n--) try_tiles(g, &cost, cells, g->height, n, l2, t);
+    for (int parts = 1; parts <= g->height; parts = parts < 32 ? parts + 1 : (parts + parts / 16 + cells) / cells * cells)
+        try_tiles(g, &cost, cells, (g->height - 1) / parts + 1, 1, l2, t);
+}
+
+/* The weights are read, and in the backward their gradients read and written, once a tile, from as far as they spread. */
+static double visit(size_t weights, size_t l2, double most)
+{
+    const double pixels = 2 * (double)weights / (double)l2;
+    return pixels < 0.5 ? 0.5 : pixels < most ? pixels : most;
+}
+
+static tile_cost forward_cost(const bnff_plan *plan, const bf_task *task)
+{
+    const bf_conv *c = &task->conv;
+    const size_t x_pixel = (size_t)plan->layouts[task->x].lanes * sizeof(float);
+    return (tile_cost){.weights = visit(c->forward.floats * sizeof(float), plan->context->target.l2, 12),
+                       .pixel_bytes = x_pixel * (size_t)(c->line ? c->xstep : c->sh * c->sw), .spill = 0.01, .row_pixels = c->line ? 1 : c->ow,
+                       .halo = !c->line && task->load[0].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
+}
+
+static tile_cost backward_cost(const bnff_plan *plan, const bf_task *task)
+{
+    const bf_conv *c = &task->conv;
+    const int strides = c->line ? 1 : c->sh * c->sw; /* pixels of x to one of dy */
+    const size_t dy_pixel = (size_t)plan->layouts[task->dy].lanes * sizeof(float);
+    return (tile_cost){.weights = strides * visit(c->forward.floats * sizeof(float), plan->context->target.l2, 32),
+                       .pixel_bytes = dy_pixel / (size_t)strides, .spill = 0.01, .merge = 48 / ((double)c->n * c->oh * c->ow),
+                       .row_pixels = c->line ? 1 : (int)c->x_row, .halo = !c->line && task->load[1].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
+}
+
+/* Scratch of one cell, by the same code that hands it out in the step. */
+size_t bf_conv_scratch(const bnff_plan *plan, const bf_task *task);
+
+void bf_conv_divide(const bnff_plan *plan, bf_task *task)
+{
+    const bf_conv *c = &task->conv;
+    const bool backward = task->kind == BF_TASK_CONV_BWD;
+    const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
+    bf_grid *g = &task->grid;
+    const tile_cost t = (backward ? backward_cost : forward_cost)(plan, task);
+    g->units = backward ? x->count : y->count;
+    g->image_count = c->line ? 1 : c->n;
+    g->height = c->line ? c->ow : backward ? c->h : c->oh;
+    choose_grid(g, plan->cells, plan->context->target.l2, &t);
+    task->scratch = bf_conv_scratch(plan, task);
+    size_t shared = c->forward.floats;
+    if (backward) {
+        shared = c->transposed.floats;
+        if (plan->graph.nodes[task->node].a.conv.want_dw) {
+            shared += c->forward.floats * (size_t)g->pixel_cells;
+            shared += 2 * (size_t)y->lanes * (size_t)g->pixel_cells; /* bias gradient, in doubles */
+        }
+    } else shared += (size_t)y->lanes; /* bias */
+    task->shared = shared * sizeof(float) + 256;
+}
