@@ -149,7 +149,7 @@ static void compare_layers(void)
 static void compare_gradients(const char *model, int batch, int size, int inputs)
 {
     ref_way ways[REF_WAYS];
-    const int count = ref_model_compare(model, batch, size, inputs, ways);
+    const int count = ref_model_compare(model, batch, size, inputs, false, ways);
     for (int w = 0; w < count; w++)
         printf("{\"model\": \"%s\", \"batch\": %d, \"size\": %d, \"inputs\": %d, \"level\": \"%s\", \"algorithm\": \"%s\", \"error\": %.4g}\n", model, batch, size,
                inputs, ways[w].level, ways[w].algorithm, ways[w].error);

@@ -186,7 +186,7 @@ static int epilogue_of(const context *c, int i, const char **reason)
 {
     const bf_node *node = node_at(c, i);
     const int anchor = tile_of(c, node->in[0], i);
-    *reason = "its input is not made by one task whose tiles it could use";
+    *reason = "its input is never complete on the tiles of one task";
     if (anchor < 0 || !has_epilogue(node_at(c, anchor)->op)) return -1;
     for (int k = 1; k < node->in_count; k++)
         if (tile_of(c, node->in[k], i) != anchor && !ready_before(c, node->in[k], anchor)) {

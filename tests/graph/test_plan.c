@@ -1,6 +1,8 @@
 /* Plans: golden placements, memory that never overlaps, work that is divided evenly, options that are refused. */
 #include <bnff/bnff.h>
 
+#include <jansson.h>
+
 #include "runtime/plan.h"
 #include "support.h"
 
@@ -237,6 +239,122 @@ static void restructured_plans_are_smaller(void **state)
     free_plan(deep);
 }
 
+/* -- each piece of a batch normalization is fused, or says why not -- */
+
+/* The JSON of the plan of `g`, which is destroyed. */
+static json_t *json_of(bnff_graph *g, const char *level, bnff_mode mode, bool frozen)
+{
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_plan *plan;
+    bnff_param_info info;
+    char *text;
+    bool stats[64] = {false};
+    for (int p = 0; bnff_graph_param(g, p, &info) && p < 64; p++) stats[p] = frozen && strstr(info.name, "running_mean");
+    check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 1}, &context, &e), &e);
+    const bnff_plan_options options = {.size = sizeof options, .batch = 2, .height = 9, .width = 7, .mode = mode, .level = level, .cells = 2, .frozen_stats = stats};
+    check_ok(bnff_plan_create(context, g, &options, &plan, &e), &e);
+    check_ok(bnff_plan_print(plan, true, &text, &e), &e);
+    json_t *json = json_loads(text, 0, NULL);
+    assert_non_null(json);
+    bnff_free(text);
+    bnff_plan_destroy(&plan);
+    bnff_graph_destroy(&g);
+    bnff_context_destroy(&context);
+    return json;
+}
+
+/* Piece `name` of normalization `bn`: "storing conv a", "loading conv b, conv_bwd b", "sweep: REASON", or "" if there is none. */
+static const char *piece_of(const json_t *json, const char *bn, const char *name)
+{
+    static char text[512];
+    size_t i, k, t;
+    json_t *norm, *piece, *task;
+    json_array_foreach(json_object_get(json, "normalizations"), i, norm) {
+        if (strcmp(json_string_value(json_object_get(norm, "layer")), bn)) continue;
+        json_array_foreach(json_object_get(norm, "pieces"), k, piece) {
+            if (strcmp(json_string_value(json_object_get(piece, "piece")), name)) continue;
+            const char *placed = json_string_value(json_object_get(piece, "placed")), *reason = json_string_value(json_object_get(piece, "reason"));
+            const bool fused = !strcmp(placed, "storing") || !strcmp(placed, "loading");
+            snprintf(text, sizeof text, "%s%s%s", placed, fused ? "" : ": ", fused ? "" : reason);
+            json_array_foreach(json_object_get(piece, "tasks"), t, task)
+                if (fused) snprintf(text + strlen(text), sizeof text - strlen(text), "%s %s", t ? "," : "", json_string_value(task));
+            return text;
+        }
+    }
+    return "";
+}
+
+typedef struct chain { bnff_activation kind; const char *word; bool no_affine, frozen, two_readers; } chain;
+
+static bnff_graph *chain_of(const chain *k)
+{
+    bnff_graph *g;
+    check_ok(bnff_graph_create(&g, NULL), NULL);
+    const bnff_conv_options conv = {.out_channels = 16, .kernel = {3}, .padding = {1}};
+    const bnff_value x = bnff_conv2d(g, "a", bnff_input(g, "x", 3), &conv);
+    const bnff_value y = bnff_activate(g, bnff_batchnorm(g, "bn", x, &(bnff_batchnorm_options){.no_affine = k->no_affine}), k->kind, 0.1f);
+    bnff_value z = bnff_conv2d(g, "b", y, &conv);
+    if (k->two_readers) z = bnff_add(g, z, bnff_conv2d(g, "c", y, &conv));
+    bnff_output(g, z);
+    return g;
+}
+
+static void chains_are_fused(void **state)
+{
+    (void)state;
+    static const chain chains[] = {
+        {BNFF_IDENTITY, NULL, false, false, false}, {BNFF_RELU, "relu", false, false, false}, {BNFF_RELU, "relu", true, false, false}, {BNFF_RELU, "relu", false, true, false},
+        {BNFF_RELU, "relu", false, false, true}, {BNFF_RELU6, "relu6", false, false, false}, {BNFF_LEAKY_RELU, "leaky relu", false, false, false},
+        {BNFF_SILU, "silu", false, false, false}, {BNFF_SILU, "silu", false, true, true}, {BNFF_HARDSWISH, "hardswish", false, false, false}, {BNFF_SIGMOID, "sigmoid", true, false, true},
+    };
+    FOR_EACH(k, chains) for (int level = 0; level < 2; level++) {
+        const char *const name = level ? "icf" : "bnff", *const storing = "storing conv_bwd b"; /* of two readers the last to add to the gradient */
+        test_case("activation %s%s%s%s, %s", k.word ? k.word : "none", k.no_affine ? " no affine" : "", k.frozen ? " frozen" : "", k.two_readers ? " two readers" : "", name);
+        json_t *json = json_of(chain_of(&k), name, BNFF_TRAIN, k.frozen);
+        char derivative[64];
+        assert_string_equal(piece_of(json, "bn", "statistics"), k.frozen ? "nowhere: none: frozen, the running ones are used" : "storing conv a");
+        assert_non_null(strstr(piece_of(json, "bn", "normalise"), "loading conv b"));
+        if (k.word) {
+            snprintf(derivative, sizeof derivative, "derivative of %s", k.word);
+            assert_string_equal(piece_of(json, "bn", derivative), storing);
+        }
+        assert_string_equal(piece_of(json, "bn", "gradient sums"), k.no_affine && k.frozen ? "" : storing);
+        assert_string_equal(piece_of(json, "bn", "input gradient"), k.frozen ? storing : "loading conv_bwd a");
+        json_decref(json);
+    }
+}
+
+/* What cannot be fused has a reason at every level, in training and evaluation. */
+static void every_piece_has_a_place_or_a_reason(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"densenet-bc-22-12", "resnet20", "mobilenet_v2", "vgg11_bn"};
+    FOR_EACH(model, models) for (int mode = 0; mode < 2; mode++) for (int l = 0; bnff_level_name(l); l++) {
+        test_case("%s %s %s", model, bnff_level_name(l), mode ? "training" : "evaluation");
+        bnff_plan *plan = plan_for(model, 2, 32, bnff_level_name(l), 1, mode ? BNFF_TRAIN : BNFF_EVALUATE);
+        char *text;
+        assert_int_equal(bnff_plan_print(plan, true, &text, NULL), BNFF_OK);
+        json_t *json = json_loads(text, 0, NULL), *norm, *piece;
+        size_t i, k, count = 0, sweeps = 0;
+        json_array_foreach(json_object_get(json, "normalizations"), i, norm) {
+            json_array_foreach(json_object_get(norm, "pieces"), k, piece) {
+                const char *placed = json_string_value(json_object_get(piece, "placed"));
+                const bool sweep = !strcmp(placed, "sweep"), nowhere = !strcmp(placed, "nowhere");
+                assert_true(nowhere || json_array_size(json_object_get(piece, "tasks")) > 0);
+                if (sweep || nowhere) assert_true(*json_string_value(json_object_get(piece, "reason")));
+                sweeps += sweep, count++;
+            }
+        }
+        assert_true(count >= (size_t)(mode ? 4 : 2) * (size_t)plan->batchnorms);
+        if (!strcmp(bnff_level_name(l), "icf") && model_at % 3 == 0) assert_int_equal(sweeps, 0); /* DenseNet, VGG: no joins, no slices */
+        if (mode && !strcmp(bnff_level_name(l), "layerwise")) assert_int_equal(sweeps, count);
+        json_decref(json);
+        bnff_free(text);
+        free_plan(plan);
+    }
+}
+
 /* -- the picture -- */
 
 /* `text` as far as XML goes: every tag closed, nothing but text between, no stray < or &. Returns how many elements. */
@@ -426,7 +544,8 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {test(placements_are_golden), test(pooling_moves_in_front), test(unwanted_gradients_cost_nothing),
                                               test(live_values_never_overlap), test(blocks_respect_borders),
-                                              test(restructured_plans_are_smaller), test(pictures_are_well_formed),
+                                              test(restructured_plans_are_smaller), test(chains_are_fused),
+                                              test(every_piece_has_a_place_or_a_reason), test(pictures_are_well_formed),
                                               test(pictures_escape_names), test(traffic_of_one_convolution),
                                               test(traffic_follows_cache_and_level), test(options_are_checked)};
     return run_all(tests);

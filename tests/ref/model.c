@@ -34,18 +34,29 @@ static void make_tensors(ref_model *m)
         const int64_t *s = g->params[p].shape;
         m->param[p] = ref_new((int)s[0], (int)s[1], (int)s[2], (int)s[3]);
         m->gradient[p] = ref_new((int)s[0], (int)s[1], (int)s[2], (int)s[3]);
+        if (g->params[p].rank > 1) free(m->param[p].e), free(m->gradient[p].e), m->param[p].e = m->gradient[p].e = NULL; /* conv64 has none */
         for (int64_t i = 0; i < g->params[p].elements; i++) m->param[p].v[i] = (double)bnff_state_params(m->state)[p][i];
     }
 }
 
+static void remove_kinks(bf_graph *g)
+{
+    for (int i = 0; i < g->node_count; i++) {
+        bf_node *node = &g->nodes[i];
+        if (node->op == BF_OP_ACT) node->a.act.kind = BNFF_SILU;
+        if (node->op == BF_OP_MAXPOOL) node->op = BF_OP_AVGPOOL;
+    }
+}
+
 /* With weights as they are initialised. */
-static ref_model *new_model(const char *name, int batch, int size)
+static ref_model *new_model(const char *name, int batch, int size, bool smooth)
 {
     ref_model *m = calloc(1, sizeof *m);
     bnff_error error;
     m->batch = batch, m->size = size;
     check_ok(bnff_graph_create(&m->graph, &error), &error);
     check_ok(bnff_model_build(m->graph, name, &(bnff_model_options){.classes = CLASSES, .dropout = -1}, &error), &error);
+    if (smooth) remove_kinks(&m->graph->ir);
     check_ok(bnff_state_create(m->graph, &m->state, &error), &error);
     check_ok(bnff_state_init(m->state, name, 1, &error), &error);
     assert_true(bf_graph_copy(&m->g, &m->graph->ir));
@@ -70,15 +81,16 @@ static void free_model(ref_model **model)
     *model = NULL;
 }
 
-static bnff_conv_options conv_options(const bf_conv_attr *a)
+static bnff_conv_options conv_options(const bf_conv_attr *a, const ref_tensor *x)
 {
+    if (a->linear) return (bnff_conv_options){.out_channels = a->oc, .kernel = {x->h, x->w}, .stride = {1, 1}, .dilation = {1, 1}, .groups = 1};
     return (bnff_conv_options){.out_channels = a->oc, .kernel = {a->kh, a->kw}, .stride = {a->sh, a->sw}, .padding = {a->ph, a->pw},
                                .dilation = {a->dh, a->dw}, .groups = a->groups};
 }
 
 static bnff_pool_options pool_options(const bf_pool_attr *a)
 {
-    return (bnff_pool_options){.kernel = {a->kh, a->kw}, .stride = {a->sh, a->sw}, .padding = {a->ph, a->pw}, .dilation = {1, 1},
+    return (bnff_pool_options){.kernel = {a->kh, a->kw}, .stride = {a->sh, a->sw}, .padding = {a->ph, a->pw}, .dilation = {a->dh, a->dw},
                                .ceil_mode = a->ceil_mode, .exclude_pad = a->exclude_pad};
 }
 
@@ -94,9 +106,8 @@ static void forward(ref_model *m, int i)
     case BF_OP_INPUT:
     case BF_OP_OUTPUT: break;
     case BF_OP_CONV: {
-        const bnff_conv_options o = conv_options(&node->a.conv);
-        if (node->a.conv.linear) ref_linear(x, weight, bias, y);
-        else ref_conv(x, weight, bias, &o, y);
+        const bnff_conv_options o = conv_options(&node->a.conv, x);
+        conv64(x, weight->v, bias ? bias->v : NULL, &o, y);
         break;
     }
     case BF_OP_BN: {
@@ -136,9 +147,8 @@ static void backward(ref_model *m, int i)
     int first = 0;
     switch (node->op) {
     case BF_OP_CONV: {
-        const bnff_conv_options o = conv_options(&node->a.conv);
-        if (node->a.conv.linear) ref_linear_backward(x, weight, dy, dx, dweight, dbias);
-        else ref_conv_backward(x, weight, &o, dy, dx, dweight, dbias);
+        const bnff_conv_options o = conv_options(&node->a.conv, x);
+        conv64_backward(x, weight->v, &o, dy, dx, dweight->v, dbias ? dbias->v : NULL);
         break;
     }
     case BF_OP_BN: ref_bn_backward(x, weight, &m->stats[i], true, dy, dx, dweight, dbias); break;
@@ -168,7 +178,7 @@ static void backward(ref_model *m, int i)
 static void clear(ref_tensor *t)
 {
     memset(t->v, 0, ref_count(t) * sizeof *t->v);
-    memset(t->e, 0, ref_count(t) * sizeof *t->e);
+    if (t->e) memset(t->e, 0, ref_count(t) * sizeof *t->e);
 }
 
 static int value_of(const ref_model *m, bf_op op)
@@ -260,14 +270,14 @@ static int ascending(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-int ref_model_compare(const char *name, int batch, int size, int inputs, ref_way ways[REF_WAYS])
+int ref_model_compare(const char *name, int batch, int size, int inputs, bool smooth, ref_way ways[REF_WAYS])
 {
     bnff_context *context;
     bnff_error error;
     check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 2}, &context, &error), &error);
     const int count = list_ways(ways);
     double *errors = calloc((size_t)(count * inputs), sizeof *errors); /* [way][input] */
-    ref_model *m = new_model(name, batch, size);
+    ref_model *m = new_model(name, batch, size, smooth);
     for (int i = 0; i < inputs; i++) {
         reference_step(m);
         for (int w = 0; w < count; w++) errors[w * inputs + i] = error_of(m, context, ways[w].level, ways[w].algorithm);
