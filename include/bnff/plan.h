@@ -138,7 +138,8 @@ typedef struct bnff_backward_args {
 /** Once per forward of a BNFF_TRAIN plan. @return BNFF_OK; BNFF_E_STATE; BNFF_E_ARG. */
 BNFF_API bnff_status bnff_backward(bnff_run *run, const bnff_backward_args *args, bnff_error *error);
 
-/** Start recording time per task. The names and times of the last forward and backward are then available below. */
+/** Start recording time per task, and per cell within it. Those of the last forward and backward are then available below. Off until asked for,
+ *  and off again in the next run that is acquired. */
 BNFF_API void bnff_run_profile(bnff_run *run, bool enable);
 typedef struct bnff_task_profile {
     const char *name;   /* operator and layer, "conv_bwd features.conv0"; owned by the plan */
@@ -149,6 +150,14 @@ typedef struct bnff_task_profile {
 } bnff_task_profile;
 BNFF_API int bnff_run_profile_count(const bnff_run *run);
 BNFF_API bool bnff_run_profile_get(const bnff_run *run, int index, bnff_task_profile *profile);
+/** What one cell did in one parallel part of a task (weights put in order, the work, partial sums merged). */
+typedef struct bnff_cell_profile {
+    int cell, thread;   /* thread of bnff's own pool that ran it; with a caller's parallel-for, the cell */
+    int part;           /* of the task, from 0 */
+    double start_s, seconds;
+} bnff_cell_profile;
+/** The index-th cell of a task's parts, in order; false past the end. Tasks that have no parallel part have none. */
+BNFF_API bool bnff_run_profile_cell(const bnff_run *run, int task, int index, bnff_cell_profile *profile);
 /** Name of the first layer whose forward value, or parameter gradient, was not finite in the last step, or NULL.
  *  Looks through the run's memory: for reporting a divergence, not for every step. */
 BNFF_API const char *bnff_run_first_nonfinite(const bnff_run *run, float *const *params, float *const *param_gradients);

@@ -68,6 +68,7 @@ typedef struct bnff_event {
     double lr, images_per_s, wait_share; /* wait_share: part of the time spent waiting for data, 0..1 */
     double elapsed_s, eta_s;
     size_t rss_bytes;
+    const bnff_run *profile;    /* STEP: the run of the step that bnff_trainer_profile asked for, for the time of the call; else NULL */
     const char *text;           /* WARNING, CHECKPOINT, START, END: a line, or several, for people */
 } bnff_event;
 
@@ -91,6 +92,8 @@ BNFF_API void bnff_trainer_destroy(bnff_trainer **trainer);
  */
 BNFF_API bnff_status bnff_trainer_run(bnff_trainer *trainer, void (*on_event)(void *user, const bnff_event *event), void *user,
                                       volatile int *stop, volatile int *save, bnff_error *error);
+/** Record the profile (plan.h) of one optimizer step: the step-th from here on, from 1, or the last one if there are fewer. Its event has it. */
+BNFF_API void bnff_trainer_profile(bnff_trainer *trainer, int64_t step);
 BNFF_API const char *bnff_trainer_run_dir(const bnff_trainer *trainer);
 
 /* -- Evaluation ---------------------------------------------------------------------------------------------------- */

@@ -2,7 +2,8 @@
 #include "bench.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+#include "profile.h"
 
 static const cli_option options[] = {
     {"model,m", CLI_STRING, BENCH_FIELD(models), "NAME", "Model (densenet121)."},
@@ -17,13 +18,9 @@ static const cli_option options[] = {
     {0},
 };
 
-struct task {
-    bnff_task_profile last;
-    double median_s;
-};
-
 struct result {
-    struct task *tasks;
+    bnff_task_profile *tasks; /* of the last step */
+    double *medians;          /* seconds of each */
     int count;
     double peak, copy; /* FLOP/s, bytes/s */
 };
@@ -42,52 +39,29 @@ static bnff_status measure(bench_network *network, bnff_run *run, int rounds, st
         if (!samples) {
             result->count = bnff_run_profile_count(run);
             result->tasks = cli_alloc((size_t)result->count, sizeof *result->tasks);
+            result->medians = cli_alloc((size_t)result->count, sizeof *result->medians);
             samples = cli_alloc((size_t)result->count * (size_t)rounds, sizeof *samples);
         }
         for (int i = 0; i < result->count; i++)
-            if (bnff_run_profile_get(run, i, &result->tasks[i].last)) samples[i * rounds + round] = result->tasks[i].last.seconds;
+            if (bnff_run_profile_get(run, i, &result->tasks[i])) samples[i * rounds + round] = result->tasks[i].seconds;
     }
-    for (int i = 0; status == BNFF_OK && i < result->count; i++) result->tasks[i].median_s = bench_median(samples + (size_t)i * (size_t)rounds, rounds);
+    for (int i = 0; status == BNFF_OK && i < result->count; i++) result->medians[i] = bench_median(samples + (size_t)i * (size_t)rounds, rounds);
     free(samples);
     return status;
 }
 
 /* -- Output -------------------------------------------------------------------------------------------------------- */
 
-static void print_line(const char *name, const char *kind, double seconds, double flops, double bytes, double peak)
-{
-    char modelled[32];
-    printf("%-44s %-12s %9.3f", name, kind, 1e3 * seconds);
-    if (flops > 0 && seconds > 0) printf(" %9.1f %6.1f", 1e-9 * flops / seconds, 100 * flops / seconds / peak);
-    else printf(" %9s %6s", "", "");
-    printf(" %7.1f %10s\n", seconds > 0 ? 1e-9 * bytes / seconds : 0, cli_bytes(modelled, bytes));
-}
-
 /* The tasks, then a line for each kind, then all. */
 static void print_table(const struct result *r)
 {
-    const char *kinds[64];
-    int kind_count = 0;
-    double all_s = 0, all_flops = 0, all_bytes = 0;
-    printf("%-44s %-12s %9s %9s %6s %7s %10s\n", "task", "kind", "ms", "GFLOP/s", "% peak", "GB/s", "modelled");
+    profile_print_head(stdout);
     for (int i = 0; i < r->count; i++) {
-        const bnff_task_profile *t = &r->tasks[i].last;
-        print_line(t->name, t->kind, r->tasks[i].median_s, t->flops, t->bytes, r->peak);
-        int k = 0;
-        while (k < kind_count && strcmp(kinds[k], t->kind)) k++;
-        if (k == kind_count && k < 64) kinds[kind_count++] = t->kind;
+        const bnff_task_profile *t = &r->tasks[i];
+        profile_print_line(stdout, t->name, t->kind, r->medians[i], t->flops, t->bytes, r->peak);
     }
     printf("\n");
-    for (int k = 0; k < kind_count; k++) {
-        double seconds = 0, flops = 0, bytes = 0;
-        for (int i = 0; i < r->count; i++) {
-            if (strcmp(r->tasks[i].last.kind, kinds[k])) continue;
-            seconds += r->tasks[i].median_s, flops += r->tasks[i].last.flops, bytes += r->tasks[i].last.bytes;
-        }
-        print_line("all", kinds[k], seconds, flops, bytes, r->peak);
-        all_s += seconds, all_flops += flops, all_bytes += bytes;
-    }
-    print_line("all", "step", all_s, all_flops, all_bytes, r->peak);
+    profile_print_kinds(stdout, r->tasks, r->medians, r->count, r->peak);
     printf("\nFMA peak %.0f GFLOP/s, copying %.1f GB/s; modelled: main-memory bytes of the plan's model\n", 1e-9 * r->peak, 1e-9 * r->copy);
 }
 
@@ -95,8 +69,8 @@ static int print_json(const bench_arguments *args, const bench_network *n, const
 {
     json_t *tasks = json_array();
     for (int i = 0; i < r->count; i++) {
-        const bnff_task_profile *t = &r->tasks[i].last;
-        const double s = r->tasks[i].median_s;
+        const bnff_task_profile *t = &r->tasks[i];
+        const double s = r->medians[i];
         json_array_append_new(tasks, json_pack("{s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f}", "name", t->name, "kind", t->kind, "ms", 1e3 * s, "flops",
                                                t->flops, "gflops", s > 0 ? 1e-9 * t->flops / s : 0, "peak_fraction", s > 0 ? t->flops / s / r->peak : 0,
                                                "gbs", s > 0 ? 1e-9 * t->bytes / s : 0, "modelled_bytes", t->bytes));
@@ -104,26 +78,6 @@ static int print_json(const bench_arguments *args, const bench_network *n, const
     return cli_json_print(json_pack("{s:o, s:s, s:i, s:o, s:i, s:i, s:s, s:s, s:o}", "machine", bench_machine_json(n->context, r->peak, r->copy), "model",
                                     args->models, "batch", n->batch, "size", bench_size_json(n->height, n->width), "height",
                                     n->height, "width", n->width, "level", args->levels, "algorithm", args->algorithms, "tasks", tasks));
-}
-
-/* Trace Event format: complete events ("X") in microseconds from the first task on. */
-static int write_profile(const char *path, const struct result *r)
-{
-    cli_output output;
-    int code = cli_output_open(&output, path);
-    if (code) return code;
-    json_t *events = json_array();
-    const double start = r->count ? r->tasks[0].last.start_s : 0;
-    for (int i = 0; i < r->count; i++) {
-        const bnff_task_profile *t = &r->tasks[i].last;
-        json_array_append_new(events, json_pack("{s:s, s:s, s:s, s:f, s:f, s:i, s:i, s:{s:f, s:f}}", "name", t->name, "cat", t->kind, "ph", "X", "ts",
-                                                1e6 * (t->start_s - start), "dur", 1e6 * t->seconds, "pid", 1, "tid", 1, "args", "gflop", 1e-9 * t->flops,
-                                                "modelled_mb", 1e-6 * t->bytes));
-    }
-    json_t *document = json_pack("{s:o, s:s}", "traceEvents", events, "displayTimeUnit", "ms");
-    json_dumpf(document, output.file, JSON_COMPACT | JSON_REAL_PRECISION(9));
-    json_decref(document);
-    return cli_output_close(&output, true);
 }
 
 static int bench(bnff_context *context, const bench_arguments *args)
@@ -144,10 +98,11 @@ static int bench(bnff_context *context, const bench_arguments *args)
     if (status == BNFF_OK) status = measure(&network, run, args->rounds, &result, &probes, &error);
     result.peak = bench_probes_median(&probes);
     int code = status ? cli_fail(&error) : EXIT_DONE;
-    if (code == EXIT_DONE && args->profile) code = write_profile(args->profile, &result);
+    if (code == EXIT_DONE && args->profile) code = profile_write(run, args->profile);
     if (code == EXIT_DONE && args->json) code = print_json(args, &network, &result);
     else if (code == EXIT_DONE) print_table(&result);
     free(result.tasks);
+    free(result.medians);
     bench_probes_end(&probes);
     bnff_run_release(&run);
     bnff_plan_destroy(&plan);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "network.h"
+#include "profile.h"
 #include "progress.h"
 #include "train_options.h"
 
@@ -119,24 +120,51 @@ static int print_json(const progress *p, const char *run_dir, const char *status
                                     "seconds", e->elapsed_s, "images_per_s", e->images_per_s, "peak_rss_bytes", (json_int_t)p->rss_peak));
 }
 
-static int train(bnff_trainer *trainer, const train_arguments *args)
-{
+/* What listens to a training: the progress, and the profile of a step. */
+struct listener {
     progress shown;
+    bnff_context *context;
+    const char *profile; /* file, or NULL */
+    int profile_code;
+};
+
+static void on_event(void *user, const bnff_event *event)
+{
+    enum { PROBES = 20 };
+    struct listener *l = user;
+    progress_event(&l->shown, event);
+    if (!event->profile || !l->profile) return;
+    double peak = 0; /* the best of some short looks */
+    for (int i = 0; i < PROBES; i++) {
+        const double rate = bnff_measure_fma(l->context, 0.005);
+        if (rate > peak) peak = rate;
+    }
+    progress_clear(&l->shown);
+    if (!l->shown.quiet) profile_print(stderr, event->profile, peak);
+    l->profile_code = profile_write(event->profile, l->profile);
+}
+
+static int train(bnff_context *context, bnff_trainer *trainer, const train_arguments *args)
+{
+    enum { PROFILED = 3 }; /* the first steps page in */
+    struct listener listener = {.context = context, .profile = args->profile};
     bnff_error error;
-    progress_begin(&shown, args->quiet, args->json, args->print_freq);
-    const bnff_status status = bnff_trainer_run(trainer, progress_event, &shown, &stop_wish, &save_wish, &error);
+    progress_begin(&listener.shown, args->quiet, args->json, args->print_freq);
+    if (args->profile) bnff_trainer_profile(trainer, PROFILED);
+    const bnff_status status = bnff_trainer_run(trainer, on_event, &listener, &stop_wish, &save_wish, &error);
     const char *run_dir = bnff_trainer_run_dir(trainer);
-    progress_clear(&shown);
+    progress_clear(&listener.shown);
     if (status == BNFF_E_INTERRUPTED) {
         fprintf(stderr, "bnff: %s\nto go on: %s\n", error.message, error.hint);
-        if (args->json) print_json(&shown, run_dir, "interrupted");
+        if (args->json) print_json(&listener.shown, run_dir, "interrupted");
         return 128 + (stop_signal ? stop_signal : SIGINT);
     }
     if (status) {
         const int code = cli_fail(&error);
         return status == BNFF_E_ARG ? EXIT_FAILED : code; /* the arguments were fine before the first step */
     }
-    return args->json ? print_json(&shown, run_dir, "done") : EXIT_DONE;
+    const int code = args->json ? print_json(&listener.shown, run_dir, "done") : EXIT_DONE;
+    return code == EXIT_DONE ? listener.profile_code : code;
 }
 
 /* --dry-run: everything but the training. */
@@ -166,7 +194,7 @@ static int start(bnff_context *context, train_arguments *args)
     if (args->resume && !(run_dir = run_to_resume(args))) return EXIT_FAILED;
     const bnff_status status = run_dir ? bnff_trainer_resume(context, run_dir, &args->train, &trainer, &error)
                                        : bnff_trainer_create(context, &args->train, &trainer, &error);
-    const int code = status ? cli_fail(&error) : train(trainer, args);
+    const int code = status ? cli_fail(&error) : train(context, trainer, args);
     bnff_trainer_destroy(&trainer);
     free(run_dir);
     return code;

@@ -126,4 +126,5 @@ void progress_event(void *user, const bnff_event *e)
         break;
     }
     p->last.text = NULL;
+    p->last.profile = NULL;
 }

@@ -141,6 +141,7 @@ const cli_option train_option_table[] = {
     {"cells", CLI_INT, TRAIN(cells), "N", "Parts the work is cut into; equal cells give equal bits (threads).", 1, 4096},
     {"level", CLI_STRING, TRAIN(level), "NAME", "How far batch normalization is restructured; 'bnff plan' shows what it does."},
     {"conv", CLI_STRING, TRAIN(algorithm), "NAME", CLI_CONV_HELP},
+    {"profile", CLI_STRING, OWN(profile), "FILE", "Write the third step as trace events, which Perfetto and chrome://tracing open, and print where its time went."},
 
     {"Run", CLI_GROUP},
     {"output-dir,project,output", CLI_STRING, TRAIN(output_dir), "DIR", "Where run folders are made (runs)."},

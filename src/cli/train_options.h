@@ -9,6 +9,7 @@ typedef struct train_arguments {
     const char *resume;      /* NULL: no; "": the newest run */
     double max_bad_percent;  /* < 0: not given, train.max_bad counts */
     int threads, print_freq; /* print_freq 0: by time */
+    const char *profile;     /* file for the trace of a step, or NULL */
     bool synthetic, dry_run, quiet, json;
 } train_arguments;
 

@@ -176,6 +176,8 @@ struct bnff_plan {
     int batchnorms, batchnorms_fused;
 };
 
+enum { BF_PROFILE_PARTS = 4 }; /* parallel parts of a task that a profile has room for */
+
 /* A run's memory and the caller's arrays of the call under way. */
 struct bnff_run {
     bnff_pool *pool;
@@ -184,7 +186,9 @@ struct bnff_run {
     size_t arena_bytes;
     bool forwarded;
     bool profiling;
+    int parts;             /* parallel parts that the task under way has begun */
     double *times;         /* per task: start, seconds */
+    double *cell_times;    /* per task, part (BF_PROFILE_PARTS) and cell: start, seconds */
     const bnff_tensor *inputs;
     bnff_tensor *outputs;
     float *const *params;

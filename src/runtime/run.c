@@ -24,6 +24,7 @@ static void destroy_run(bnff_run *run)
 {
     bf_pages_free(&run->pool->context->allocator, run->arena, run->arena_bytes);
     bf_free(run->times);
+    bf_free(run->cell_times);
     bf_free(run);
 }
 
@@ -59,6 +60,7 @@ bnff_status bnff_run_acquire(bnff_pool *pool, const bnff_plan *plan, bnff_run **
     char *arena = run->arena;
     size_t bytes = run->arena_bytes;
     bf_free(run->times);
+    bf_free(run->cell_times);
     *run = (bnff_run){.pool = pool, .plan = plan};
     if (bytes < plan->arena_bytes) {
         bf_pages_free(&pool->context->allocator, arena, bytes);
@@ -91,6 +93,7 @@ typedef struct region {
     bnff_run *run;
     const bf_task *task;
     bf_cell_fn fn;
+    double *times; /* of its cells; NULL: not recorded */
 } region;
 
 static void run_cell(void *argument, int index)
@@ -99,12 +102,26 @@ static void run_cell(void *argument, int index)
     const bnff_plan *plan = r->run->plan;
     const bf_cell cell = {.run = r->run, .plan = plan, .task = r->task, .k = plan->context->kernels, .index = index,
                           .scratch = r->run->arena + plan->scratch_at + (size_t)index * plan->scratch_bytes};
+    if (!r->times) {
+        r->fn(&cell);
+        return;
+    }
+    const double start = bf_clock();
     r->fn(&cell);
+    r->times[2 * index] = start;
+    r->times[2 * index + 1] = bf_clock() - start;
+}
+
+/* Where the times of a task's part begin. */
+static double *times_of(const bnff_run *run, int task, int part)
+{
+    return run->cell_times + 2 * (size_t)run->plan->cells * ((size_t)task * BF_PROFILE_PARTS + (size_t)part);
 }
 
 void bf_parallel_cells(bnff_run *run, const bf_task *task, bf_cell_fn fn)
 {
-    region r = {run, task, fn};
+    region r = {.run = run, .task = task, .fn = fn};
+    if (run->profiling && run->parts < BF_PROFILE_PARTS) r.times = times_of(run, (int)(task - run->plan->tasks), run->parts++);
     bnff_parallel_for(run->plan->context, run_cell, &r, run->plan->cells);
 }
 
@@ -112,9 +129,13 @@ static void run_tasks(bnff_run *run, int first, int last)
 {
     for (int t = first; t < last; t++) {
         const bf_task *task = &run->plan->tasks[t];
-        const double start = run->profiling ? bf_clock() : 0;
+        if (!run->profiling) {
+            bf_task_run(run, task);
+            continue;
+        }
+        run->parts = 0;
+        const double start = bf_clock();
         bf_task_run(run, task);
-        if (!run->profiling) continue;
         run->times[2 * t] = start;
         run->times[2 * t + 1] = bf_clock() - start;
     }
@@ -193,8 +214,10 @@ bnff_status bnff_backward(bnff_run *run, const bnff_backward_args *args, bnff_er
 
 void bnff_run_profile(bnff_run *run, bool enable)
 {
-    if (enable && !run->times) run->times = bf_calloc((size_t)run->plan->task_count, 2 * sizeof *run->times);
-    run->profiling = enable && run->times;
+    const size_t tasks = (size_t)run->plan->task_count, cells = (size_t)run->plan->cells;
+    if (enable && !run->times) run->times = bf_calloc(tasks, 2 * sizeof *run->times);
+    if (enable && !run->cell_times) run->cell_times = bf_calloc(tasks, 2 * sizeof *run->cell_times * BF_PROFILE_PARTS * cells);
+    run->profiling = enable && run->times && run->cell_times;
 }
 
 int bnff_run_profile_count(const bnff_run *run) { return run->profiling ? run->plan->task_count : 0; }
@@ -206,6 +229,18 @@ bool bnff_run_profile_get(const bnff_run *run, int index, bnff_task_profile *pro
     *profile = (bnff_task_profile){.name = task->name, .kind = bf_task_kind_text(task->kind), .start_s = run->times[2 * index], .seconds = run->times[2 * index + 1],
                                    .flops = task->flops, .bytes = task->bytes};
     return true;
+}
+
+bool bnff_run_profile_cell(const bnff_run *run, int task, int index, bnff_cell_profile *profile)
+{
+    if (!run->profiling || task < 0 || task >= run->plan->task_count || index < 0) return false;
+    const int cells = run->plan->cells, part = index / cells, cell = index % cells;
+    if (part >= BF_PROFILE_PARTS) return false;
+    const double *times = times_of(run, task, part) + 2 * cell;
+    const bnff_context *context = run->plan->context;
+    *profile = (bnff_cell_profile){.cell = cell, .thread = context->parallel ? cell : cell % context->threads, .part = part, .start_s = times[0],
+                                   .seconds = times[1]};
+    return times[0] > 0; /* parts that a task does not have were never begun */
 }
 
 /* -- divergence -- */

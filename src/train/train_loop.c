@@ -150,7 +150,10 @@ static bnff_status train_batches(bnff_trainer *t, struct loop *loop, bnff_error 
         event.images_per_s = loop->images_per_s;
         event.wait_share = loop->wait_share;
         event.eta_s = estimate_left(t);
-        BF_TRY(bf_emit(t, &event, error));
+        event.profile = t->profiled;
+        const bnff_status emitted = bf_emit(t, &event, error);
+        bnff_run_release(&t->profiled);
+        BF_TRY(emitted);
         BF_TRY(obey(t, loop, error));
     }
     return BNFF_OK;
@@ -268,6 +271,12 @@ static bnff_status train(bnff_trainer *t, struct loop *loop, bnff_error *error)
         if (t->progress.batch) break; /* the step limit came first */
     }
     return finish(t, error);
+}
+
+void bnff_trainer_profile(bnff_trainer *t, int64_t step)
+{
+    const int64_t last = bf_trainer_last_step(t), wanted = bf_trainer_total_step(t) + step;
+    t->profile_step = wanted < last ? wanted : last;
 }
 
 bnff_status bnff_trainer_run(bnff_trainer *trainer, void (*on_event)(void *user, const bnff_event *event), void *user, volatile int *stop,

@@ -84,6 +84,7 @@ static bnff_status micro_batch(bnff_trainer *t, struct step *step, bnff_error *e
         double loss;
         bnff_run_release(&step->run);
         BF_TRY(bnff_run_acquire(t->network.pool, plan, &step->run, error));
+        if (step->number == t->profile_step) bnff_run_profile(step->run, true);
         BF_TRY(forward(t, step->run, &batch, &loss, error));
         if (!isfinite(loss)) return diverged(t, step, "loss", loss, error);
         scale_gradients(t, batch.count);
@@ -118,6 +119,7 @@ bnff_status bf_train_step(bnff_trainer *t, double *lr, bnff_error *error)
     bnff_status status = BNFF_OK;
     for (int i = 0; i < o->grad_accum_steps && t->progress.batch < t->batches && status == BNFF_OK; i++) status = micro_batch(t, &step, error);
     if (status == BNFF_OK && step.images) status = update(t, &step, error);
-    bnff_run_release(&step.run);
+    if (step.number == t->profile_step && status == BNFF_OK) t->profiled = step.run;
+    else bnff_run_release(&step.run);
     return status;
 }

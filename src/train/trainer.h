@@ -48,6 +48,8 @@ struct bnff_trainer {
     int64_t saved_step;         /* of the newest checkpoint; -1: none */
 
     float *logits, *logit_gradients; /* batch x classes */
+    int64_t profile_step;       /* of all steps, the one to record; 0: none */
+    bnff_run *profiled;         /* its run, until its event is over */
     int skipped_size;           /* a batch size that cannot be trained on, warned of once; 0: none yet */
 
     bf_evaluation evaluation, best_evaluation; /* of the last validation; of the best epoch, if best_known */

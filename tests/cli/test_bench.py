@@ -1,4 +1,6 @@
 """The benchmarks print what they promise; how fast they are is not looked at here."""
+import json
+import os
 import xml.etree.ElementTree
 
 from harness import ANY, JSON, Harness
@@ -47,10 +49,34 @@ bnff("bench ablation, a table", "bench ablation -m resnet20 -b 2 -r 1 --no-rss -
 
 layers = bnff("bench layers --json", "bench layers -m resnet20 -b 2 -r 1 --json --profile trace.json", out=JSON)
 bnff.check("bench layers: every task", len(layers.get("tasks", [])) > 20 and all(t["ms"] >= 0 for t in layers["tasks"]), layers)
-with open("trace.json", encoding="utf-8") as file:
-    import json
-    events = json.load(file)["traceEvents"]
-bnff.check("bench layers --profile: complete events", events and all(e["ph"] == "X" and e["dur"] >= 0 for e in events), events[:2])
+
+
+def check_trace(name, path):
+    """Complete events; each task's cells lie in its time, and a thread does one thing at a time. Times are written to 12 digits."""
+    with open(path, encoding="utf-8") as file:
+        events = json.load(file)["traceEvents"]
+    spans, names = [e for e in events if e["ph"] == "X"], [e for e in events if e["ph"] == "M" and e["name"] == "thread_name"]
+    bnff.check(f"{name}: complete events with all fields", spans and all(e["dur"] >= 0 and {"name", "cat", "ts", "pid", "tid", "args"} <= set(e) for e in spans), spans[:2])
+    bnff.check(f"{name}: a track of tasks and one a thread", {e["args"]["name"] for e in names} == {"tasks", "thread 0", "thread 1"} and {e["tid"] for e in spans} == {0, 1, 2}, names)
+    tasks = sorted((e for e in spans if e["tid"] == 0), key=lambda e: e["ts"])
+    cells = [e for e in spans if e["tid"]]
+    inside = [any(t["name"] == c["name"] and t["ts"] - 0.01 <= c["ts"] and c["ts"] + c["dur"] <= t["ts"] + t["dur"] + 0.01 for t in tasks) for c in cells]
+    bnff.check(f"{name}: every cell lies within its task", all(inside), [c for c, good in zip(cells, inside) if not good][:3])
+    for track in (0, 1, 2):
+        row = sorted((e["ts"], e["ts"] + e["dur"]) for e in spans if e["tid"] == track)
+        bnff.check(f"{name}: one thing at a time on track {track}", all(a[1] <= b[0] + 0.01 for a, b in zip(row, row[1:])), row[:5])
+    bnff.check(f"{name}: convolutions have weights put in order and work done, on both threads",
+               {(c["args"]["part"], c["args"]["cell"], c["tid"]) for c in cells if c["cat"] == "conv_fwd"} >= {(p, c, c + 1) for p in (0, 1) for c in (0, 1)}, cells[:4])
+    return spans
+
+
+spans = check_trace("bench layers --profile", "trace.json")
+bnff.check("bench layers --profile: every task of the table", sorted(t["name"] for t in layers["tasks"]) == sorted(e["name"] for e in spans if e["tid"] == 0), layers)
+bnff("train --profile", "train synthetic:64x16x2 --model resnet20 --epochs 1 -b 8 --workers 1 --no-report --profile step.json", out="epoch|acc", err=["kind", "all +step"], timeout=250)
+check_trace("train --profile", "step.json")
+bnff("train --profile of one step", "train synthetic:32x16x2 --model resnet20 --max-steps 1 -b 8 --no-report --quiet --profile one.json --json", out=JSON)
+bnff.check("train --profile of one step: written", os.path.getsize("one.json") > 1000)
+bnff("train --profile to nowhere", "train synthetic:32x16x2 --model resnet20 --max-steps 1 -b 8 --no-report --profile no/such/folder.json", code=1, out=ANY, err="no/such/folder.json")
 
 PROBLEMS = ["mb2_ic8_oc12_ih9iw7_kh3kw3_sh1sw1_ph1pw1_g1_n\"plain\"", "mb3ic5oc7ih11kh1n\"pointwise\"", "mb1_ic3_oc16_ih17_kh7_sh2_ph3_n\"stem\"", "mb2_ic16_oc16_ih8_kh3_ph1_g16_n\"depthwise\"",
             "mb2_ic24_oc36_ih10_kh3_ph2_dh1_g3_n\"dilated groups\"", "mb2_ic40_oc33_ih7iw13_kh3kw1_sh2sw1_ph1pw0_n\"oblong\""]
