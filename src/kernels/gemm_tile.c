@@ -123,33 +123,36 @@ BF_INLINE void prefetch_columns(const float *b, ptrdiff_t bn, const int N)
     for (int j = 0; j < N; j++) __builtin_prefetch(b + j * bn, 0, 3);
 }
 
-BF_INLINE void tile(const bf_gemm *g, int i, int j, const int form, const int R, const int N)
+/* `pieces` register tiles side by side, from column j on. */
+BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, const int R, const int N)
 {
     const ptrdiff_t lda = g->lda, ldc = g->ldc, panel = g->a_panel, bk = form == FORM_NN ? 1 : g->bk, bn = form == FORM_NT ? 1 : g->bn;
-    bf_prefetch *const prefetch = g->prefetch;
-    float *const c = g->c + j * ldc + i;
-    vf sums[28];
-    BF_UNROLL
-    for (int q = 0; q < R * N; q++) sums[q] = g->accumulate ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
-    int since = 0; /* k-steps since the last prefetch */
     const ptrdiff_t rows = i / BF_LANES * panel + i % BF_LANES;
-    for (const bf_gemm_pair *pair = g->pairs, *end = g->pairs + g->count; pair < end; pair++) {
-        const float *a = pair->a + rows, *b = pair->b + j * bn, *ahead = pair + 1 < end ? pair[1].b + j * bn : g->pairs->b + (j + N) * bn;
-        for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk, ahead += part) {
-            part = k < PREFETCH_EVERY ? k : PREFETCH_EVERY;
-            if (form == FORM_NN) prefetch_columns(ahead, bn, N);
-            k_steps(sums, a, lda, panel, b, bk, bn, part, form, R, N);
-            since += part;
-            if (since < PREFETCH_EVERY) continue;
-            since -= PREFETCH_EVERY;
-            if (prefetch) prefetch_step(prefetch);
+    bf_prefetch *const prefetch = g->prefetch;
+    float *c = g->c + j * ldc + i;
+    int since = 0; /* k-steps since the last prefetch */
+    for (; pieces > 0; pieces--, j += N, c += N * ldc) {
+        vf sums[28];
+        BF_UNROLL
+        for (int q = 0; q < R * N; q++) sums[q] = g->accumulate ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
+        for (const bf_gemm_pair *pair = g->pairs, *end = g->pairs + g->count; pair < end; pair++) {
+            const float *a = pair->a + rows, *b = pair->b + j * bn, *ahead = pair + 1 < end ? pair[1].b + j * bn : g->pairs->b + (j + N) * bn;
+            for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk, ahead += part) {
+                part = k < PREFETCH_EVERY ? k : PREFETCH_EVERY;
+                if (form == FORM_NN) prefetch_columns(ahead, bn, N);
+                k_steps(sums, a, lda, panel, b, bk, bn, part, form, R, N);
+                since += part;
+                if (since < PREFETCH_EVERY) continue;
+                since -= PREFETCH_EVERY;
+                if (prefetch) prefetch_step(prefetch);
+            }
         }
+        BF_UNROLL
+        for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, sums[q]);
     }
-    BF_UNROLL
-    for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, sums[q]);
 }
 
-#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, int i, int j) { tile(g, i, j, FORM_##form, R, N); }
+#define TILE(form, R, N) static void tile_##form##_##R##_##N(const bf_gemm *g, int i, int j, int pieces) { tile(g, i, j, pieces, FORM_##form, R, N); }
 #define TILE_NN(R, N) TILE(NN, R, N)
 #define TILE_NT(R, N) TILE(NT, R, N)
 #define TILE_ANY(R, N) TILE(ANY, R, N)
@@ -160,27 +163,32 @@ SHAPES_ANY(TILE_ANY)
 #define ENTRY_NN(R, N) [R][N] = tile_NN_##R##_##N,
 #define ENTRY_NT(R, N) [R][N] = tile_NT_##R##_##N,
 #define ENTRY_ANY(R, N) [R][N] = tile_ANY_##R##_##N,
-typedef void tile_fn(const bf_gemm *g, int i, int j);
+typedef void tile_fn(const bf_gemm *g, int i, int j, int pieces);
 static tile_fn *const tiles[FORMS][5][15] = {
     [FORM_NN] = {SHAPES_NN(ENTRY_NN)},
     [FORM_NT] = {SHAPES_NT(ENTRY_NT)},
     [FORM_ANY] = {SHAPES_ANY(ENTRY_ANY)},
 };
 
+/* `pieces` of n columns from j on, for the rows from i on; narrow ones take more rows at once, every other time. */
+static void columns(const bf_gemm *g, int form, int i, int j, int n, int pieces)
+{
+    const bool wide = n <= WIDE_MOST && g->m >= WIDE_ROWS * V;
+    if (!pieces || (wide && i % (WIDE_ROWS * V))) return;
+    tiles[form][wide ? WIDE_ROWS : g->m < ROWS * V ? 1 : ROWS][n](g, i, j, pieces);
+}
+
 /* Rows outermost: their panel of a comes from L2 once for all columns if the batch is short, and b has been read by it when the
- * next one comes. Columns are cut into pieces as equal as can be; narrow ones take more rows at once, every other time. */
+ * next one comes. Columns are cut into pieces as equal as can be; those of one width are one call, as the branches of a register tile
+ * repeat themselves then. */
 static void all_columns(const bf_gemm *g, int form)
 {
     static const int most[FORMS] = {MOST_NN, MOST_NT, MOST_ANY};
     const int pieces = (g->n + most[form] - 1) / most[form], n = g->n / pieces, longer = g->n % pieces;
-    const int rows = g->m < ROWS * V ? 1 : ROWS, wide = g->m < WIDE_ROWS * V ? 0 : WIDE_MOST;
-    for (int i = 0; i < g->m; i += rows * V)
-        for (int q = 0, j = 0; q < pieces; q++) {
-            const int width = n + (q < longer);
-            if (width > wide) tiles[form][rows][width](g, i, j);
-            else if (i % (WIDE_ROWS * V) == 0) tiles[form][WIDE_ROWS][width](g, i, j);
-            j += width;
-        }
+    for (int i = 0; i < g->m; i += g->m < ROWS * V ? V : ROWS * V) {
+        columns(g, form, i, 0, n + 1, longer);
+        columns(g, form, i, longer * (n + 1), n, pieces - longer);
+    }
 }
 
 /* A pair of more than `most` k, in parts as equal as can be. */

@@ -39,10 +39,10 @@ void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *loa
 /* Spread the lines of *p over GEMMs of so many multiply-adds. */
 void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products);
 
-/* Where the first panel of tap `tap` and an inner block, `inner` floats into a tap, begins; the next one is bf_panel_floats further. */
-static inline const float *bf_packed_at(const bf_packing *p, const float *packed, int outer, int lanes, int tap, size_t inner)
+/* Where the first panel of a tap of an inner block of so many channels begins; the next panel is bf_panel_floats further. */
+static inline const float *bf_packed_at(const bf_packing *p, const float *packed, int outer, int lanes, size_t inner, int channels, int tap)
 {
-    return packed + p->outer[outer] + ((size_t)tap * p->tap[outer] + inner) / (size_t)(lanes / BF_LANES);
+    return packed + p->outer[outer] + inner / (size_t)(lanes / BF_LANES) + (size_t)tap * (size_t)channels * BF_LANES;
 }
 static inline size_t bf_panel_floats(const bf_packing *p, const bf_conv *conv, int outer, int lanes)
 {

@@ -168,7 +168,7 @@ static void add_weight_product(work *w, int ob, int xb, int tap, int count, int 
     const bf_packing *p = &w->c->forward;
     const int lanes = w->y->blocks[ob].ld;
     const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .a_panel = BF_LANES, .bk = x_step, .bn = 1,
-                       .c = w->partial + p->outer[ob] + (size_t)tap * p->tap[ob] + p->inner[ob * p->inner_count + xb], .ldc = lanes, .accumulate = true,
+                       .c = w->partial + p->outer[ob] + p->inner[ob * p->inner_count + xb] + (size_t)(tap * w->x->blocks[xb].channels * lanes), .ldc = lanes, .accumulate = true,
                        .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
     w->cell->k->gemm(&g);
 }
@@ -240,12 +240,12 @@ static void multiply(work *w, int xb, portion part, int tap_count, int n, float 
     for (int ld = BF_LANES; ld <= BF_BLOCK; ld += BF_BLOCK - BF_LANES) {
         bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(p, w->c, xb, lanes), .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any,
                      .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
-        for (int i = 0; i < tap_count; i++)
-            for (int b = part.first; b < part.last; b++) {
-                if (w->y->blocks[b].ld != ld || inner[b] == SIZE_MAX) continue;
-                w->m.pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, w->packed, xb, lanes, w->m.taps[i].tap, inner[b]),
-                                                       w->m.dy.base[b] + (ptrdiff_t)w->m.taps[i].pixel * ld, w->y->blocks[b].channels};
-            }
+        for (int b = part.first; b < part.last; b++) {
+            const int channels = w->y->blocks[b].channels;
+            for (int i = 0; i < tap_count && w->y->blocks[b].ld == ld && inner[b] != SIZE_MAX; i++)
+                w->m.pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, w->packed, xb, lanes, inner[b], channels, w->m.taps[i].tap),
+                                                       w->m.dy.base[b] + (ptrdiff_t)w->m.taps[i].pixel * ld, channels};
+        }
         if (!g.count) continue;
         w->cell->k->gemm(&g);
         any = true;
@@ -366,11 +366,10 @@ static void clear_partial(const work *w, int first, int last)
 {
     const bf_packing *p = &w->c->forward;
     for (int ob = 0; ob < w->y->count; ob++)
-        for (int t = 0; t < w->c->taps; t++)
-            for (int xb = first; xb < last; xb++)
-                if (p->inner[ob * p->inner_count + xb] != SIZE_MAX)
-                    memset(w->partial + p->outer[ob] + (size_t)t * p->tap[ob] + p->inner[ob * p->inner_count + xb], 0,
-                           (size_t)w->x->blocks[xb].channels * (size_t)w->y->blocks[ob].ld * sizeof(float));
+        for (int xb = first; xb < last; xb++)
+            if (p->inner[ob * p->inner_count + xb] != SIZE_MAX)
+                memset(w->partial + p->outer[ob] + p->inner[ob * p->inner_count + xb], 0,
+                       (size_t)w->c->taps * (size_t)w->x->blocks[xb].channels * (size_t)w->y->blocks[ob].ld * sizeof(float));
 }
 
 static void backward_cell(const bf_cell *cell)

@@ -123,12 +123,12 @@ static void multiply(const bf_cell *cell, memory *m, const target *t, const tap_
         bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(p, &cell->task->conv, t->block, t->lanes), .bk = 1, .bn = (ptrdiff_t)step * strides[s],
                      .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
                      .prefetch = m->prefetch.count ? &m->prefetch : NULL};
-        for (int i = 0; i < tap_count; i++)
-            for (int b = t->first; b < t->last; b++) {
-                if (m->x.blocks[b].ld != strides[s] || inner[b] == SIZE_MAX) continue;
-                m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, t->packed, t->block, t->lanes, taps[i].tap, inner[b]),
-                                                     m->x.base[b] + (ptrdiff_t)taps[i].pixel * strides[s], m->x.blocks[b].channels};
-            }
+        for (int b = t->first; b < t->last; b++) {
+            const int channels = m->x.blocks[b].channels;
+            for (int i = 0; i < tap_count && m->x.blocks[b].ld == strides[s] && inner[b] != SIZE_MAX; i++)
+                m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, t->packed, t->block, t->lanes, inner[b], channels, taps[i].tap),
+                                                     m->x.base[b] + (ptrdiff_t)taps[i].pixel * strides[s], channels};
+        }
         if (!g.count) continue;
         cell->k->gemm(&g);
         accumulate = true;
@@ -144,7 +144,7 @@ static void multiply_dense(const bf_cell *cell, memory *m, const target *t, cons
                  .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
                      .prefetch = m->prefetch.count ? &m->prefetch : NULL};
     for (int i = 0; i < tap_count; i += run)
-        m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(&c->forward, t->packed, t->block, t->lanes, taps[i].tap, 0),
+        m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(&c->forward, t->packed, t->block, t->lanes, 0, m->x.blocks[0].channels, taps[i].tap),
                                              m->x.base[0] + (ptrdiff_t)taps[i].pixel * ld, run * ld};
     cell->k->gemm(&g);
 }

@@ -26,25 +26,55 @@ static inline const float *taps_of(const weights *w, int oc, int ic)
 
 static int lanes_of(const bf_block *b) { return (b->ld + BF_LANES - 1) / BF_LANES * BF_LANES; }
 
-/* One pair of blocks: [panel][tap][i][16 of o]; `outer_is_output` says which side the lanes are. */
-typedef struct strides {
-    size_t panel, tap;
-} strides;
+enum { RUN = 16 }; /* consecutive weights of the caller that are moved together: a cache line */
 
-static void pack_pair(const weights *w, const bf_block *outer, const bf_block *inner, bool outer_is_output, float *to, strides s)
+/* Lanes are output channels: `to` is [tap][inner channel][16], lane o read from row `from + o*row`, [inner channel][tap]. */
+static void pack_rows(const float *from, size_t row, int lanes, int channels, int taps, float *to)
 {
-    for (int t = 0; t < w->taps; t++)
-        for (int i = 0; i < inner->channels; i++)
-            for (int o = outer->channels; o < lanes_of(outer); o++) to[(size_t)(o / BF_LANES) * s.panel + (size_t)t * s.tap + (size_t)(i * BF_LANES + o % BF_LANES)] = 0;
-    /* In the order of the caller's memory: output channel, input channel, tap. */
-    const bf_block *oc = outer_is_output ? outer : inner, *ic = outer_is_output ? inner : outer;
-    for (int o = 0; o < oc->channels; o++)
-        for (int i = 0; i < ic->channels; i++) {
-            const float *from = taps_of(w, oc->first + o, ic->first + i);
-            const int lane = outer_is_output ? o : i, row = outer_is_output ? i : o;
-            float *packed = to + (size_t)(lane / BF_LANES) * s.panel + (size_t)(row * BF_LANES + lane % BF_LANES);
-            for (int t = 0; t < w->taps; t++, packed += s.tap) *packed = from ? from[t] : 0;
+    float rows[BF_LANES][RUN] = {{0}};
+    for (int k = 0; k < channels * taps; k += RUN) {
+        const int n = channels * taps - k < RUN ? channels * taps - k : RUN;
+        for (int o = 0; o < lanes; o++) memcpy(rows[o], from + (size_t)o * row + k, (size_t)n * sizeof(float));
+        for (int q = 0; q < n; q++) {
+            float *packed = to + ((k + q) % taps * channels + (k + q) / taps) * BF_LANES;
+            for (int o = 0; o < BF_LANES; o++) packed[o] = rows[o][q];
         }
+    }
+}
+
+/* Lanes are input channels: `to` is [tap][output channel][16], lane i read from `from + i*taps` of each output channel's row. */
+static void pack_columns(const float *from, size_t row, int lanes, int channels, int taps, float *to)
+{
+    for (int o = 0; o < channels; o++, from += row)
+        for (int t = 0; t < taps; t++) {
+            float *packed = to + (t * channels + o) * BF_LANES;
+            for (int i = 0; i < BF_LANES; i++) packed[i] = i < lanes ? from[i * taps + t] : 0;
+        }
+}
+
+/* The same with groups: weights between two of them are zero. */
+static void pack_groups(const weights *w, const bf_block *outer, int lane, const bf_block *inner, bool outer_is_output, float *to)
+{
+    for (int i = 0; i < inner->channels; i++)
+        for (int o = 0; o < BF_LANES; o++) {
+            const int outer_channel = outer->first + lane + o, inner_channel = inner->first + i;
+            const float *from = lane + o >= outer->channels ? NULL
+                              : outer_is_output ? taps_of(w, outer_channel, inner_channel) : taps_of(w, inner_channel, outer_channel);
+            for (int t = 0; t < w->taps; t++) to[(t * inner->channels + i) * BF_LANES + o] = from ? from[t] : 0;
+        }
+}
+
+/* One pair of blocks, a panel: lanes from `lane` on. */
+static void pack_panel(const weights *w, const bf_block *outer, int lane, const bf_block *inner, bool outer_is_output, float *to)
+{
+    if (w->groups > 1) {
+        pack_groups(w, outer, lane, inner, outer_is_output, to);
+        return;
+    }
+    const size_t row = (size_t)w->group_in * (size_t)w->taps;
+    const int lanes = outer->channels - lane < BF_LANES ? outer->channels - lane : BF_LANES;
+    if (outer_is_output) pack_rows(taps_of(w, outer->first + lane, inner->first), row, lanes, inner->channels, w->taps, to);
+    else pack_columns(taps_of(w, inner->first, outer->first + lane), row, lanes, inner->channels, w->taps, to);
 }
 
 static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, const bf_layout *outer, const bf_layout *inner, bool outer_is_output,
@@ -52,11 +82,13 @@ static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, 
 {
     const weights w = weights_of(run, task);
     for (int o = first; o < last; o++) {
-        const size_t panels = (size_t)(lanes_of(&outer->blocks[o]) / BF_LANES);
-        const strides s = {(size_t)w.taps * p->tap[o] / panels, p->tap[o] / panels};
+        const int lanes = lanes_of(&outer->blocks[o]);
+        const size_t panels = (size_t)(lanes / BF_LANES), panel = bf_panel_floats(p, &task->conv, o, lanes);
         for (int i = 0; i < p->inner_count; i++) {
             const size_t at = p->inner[o * p->inner_count + i];
-            if (at != SIZE_MAX) pack_pair(&w, &outer->blocks[o], &inner->blocks[i], outer_is_output, packed + p->outer[o] + at / panels, s);
+            if (at == SIZE_MAX) continue;
+            for (int lane = 0; lane < lanes; lane += BF_LANES)
+                pack_panel(&w, &outer->blocks[o], lane, &inner->blocks[i], outer_is_output, packed + p->outer[o] + at / panels + (size_t)(lane / BF_LANES) * panel);
         }
     }
 }
@@ -73,35 +105,60 @@ void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed,
     pack(run, task, &task->conv.transposed, x, dy, false, packed, first, last);
 }
 
-/* The same element of every pixel cell's partial gradient, in order. */
-static inline float sum_cells(const float *at, size_t stride, int cells)
+/* Partial gradients of all pixel cells, `stride` floats apart, one line of lanes: summed in order. */
+static void sum_cells(float *sum, const float *at, size_t stride, int cells, int lanes)
 {
-    double sum = 0;
-    for (int cell = 0; cell < cells; cell++, at += stride) sum += (double)*at;
-    return (float)sum;
+    double total[BF_BLOCK] = {0};
+    for (int cell = 0; cell < cells; cell++, at += stride)
+        for (int o = 0; o < lanes; o++) total[o] += (double)at[o];
+    for (int o = 0; o < lanes; o++) sum[o] = (float)total[o];
+}
+
+typedef struct unpacking {
+    weights w;
+    float *to;            /* the caller's gradient */
+    const bf_block *oc, *ic;
+    bool accumulate;
+} unpacking;
+
+/* n consecutive weights of a row, from the k-th of the pair of blocks on: sums[weight][lane]. */
+static void scatter(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
+{
+    for (int o = 0; o < u->oc->channels; o++)
+        for (int q = 0; q < n; q++) {
+            const float *where = taps_of(&u->w, u->oc->first + o, u->ic->first + (k + q) / u->w.taps);
+            if (!where) continue;
+            float *gradient = u->to + (where - u->w.at) + (k + q) % u->w.taps;
+            *gradient = u->accumulate ? *gradient + sums[q][o] : sums[q][o];
+        }
+}
+
+static void scatter_ungrouped(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
+{
+    float *gradient = u->to + (taps_of(&u->w, u->oc->first, u->ic->first) - u->w.at) + k;
+    const size_t row = (size_t)u->w.group_in * (size_t)u->w.taps;
+    for (int o = 0; o < u->oc->channels; o++, gradient += row)
+        for (int q = 0; q < n; q++) gradient[q] = u->accumulate ? gradient[q] + sums[q][o] : sums[q][o];
 }
 
 void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *partial, int first, int last)
 {
     const bf_packing *p = &task->conv.forward;
     const bf_layout *x = &run->plan->layouts[task->x], *dy = &run->plan->layouts[task->dy];
-    float *to = run->param_gradients[run->plan->graph.nodes[task->node].param[0]];
-    weights w = weights_of(run, task);
+    unpacking u = {.w = weights_of(run, task), .to = run->param_gradients[run->plan->graph.nodes[task->node].param[0]], .accumulate = run->accumulate};
     for (int ob = first; ob < last; ob++)
         for (int ib = 0; ib < p->inner_count; ib++) {
             const size_t at = p->inner[ob * p->inner_count + ib];
             if (at == SIZE_MAX) continue;
-            const bf_block *oc = &dy->blocks[ob], *ic = &x->blocks[ib];
-            const float *from = partial + p->outer[ob] + at;
-            for (int o = 0; o < oc->channels; o++)
-                for (int i = 0; i < ic->channels; i++) {
-                    const float *where = taps_of(&w, oc->first + o, ic->first + i), *sums = from + i * lanes_of(oc) + o;
-                    if (!where) continue;
-                    float *gradient = to + (where - w.at);
-                    for (int t = 0; t < w.taps; t++, sums += p->tap[ob]) {
-                        const float sum = sum_cells(sums, p->floats, task->grid.pixel_cells);
-                        gradient[t] = run->accumulate ? gradient[t] + sum : sum;
-                    }
-                }
+            u.oc = &dy->blocks[ob], u.ic = &x->blocks[ib];
+            const int taps = u.w.taps, lanes = lanes_of(u.oc), count = u.ic->channels * taps;
+            for (int k = 0; k < count; k += RUN) {
+                float sums[RUN][BF_BLOCK];
+                const int n = count - k < RUN ? count - k : RUN;
+                for (int q = 0; q < n; q++)
+                    sum_cells(sums[q], partial + p->outer[ob] + at + (size_t)(((k + q) % taps * u.ic->channels + (k + q) / taps) * lanes), p->floats,
+                              task->grid.pixel_cells, lanes);
+                (u.w.groups > 1 ? scatter : scatter_ungrouped)(&u, k, n, sums);
+            }
         }
 }

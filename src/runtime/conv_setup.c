@@ -28,7 +28,7 @@ static bool make_packing(const bnff_plan *plan, const bf_conv *conv, const bf_la
         const size_t lanes = (size_t)(outer->blocks[o].ld + BF_LANES - 1) / BF_LANES * BF_LANES;
         for (int i = 0; i < inner->count; i++) {
             const bool link = outer_is_output ? linked(conv, &outer->blocks[o], &inner->blocks[i]) : linked(conv, &inner->blocks[i], &outer->blocks[o]);
-            p->inner[o * inner->count + i] = link ? tap : SIZE_MAX;
+            p->inner[o * inner->count + i] = link ? tap * (size_t)conv->taps : SIZE_MAX;
             if (link) tap += (size_t)inner->blocks[i].channels * lanes;
         }
         p->outer[o] = p->floats;

@@ -79,13 +79,14 @@ typedef enum bf_task_kind {
     BF_TASK_KIND_COUNT
 } bf_task_kind;
 
-/* Packed weights: [outer block][panel of 16 of its lanes][tap][inner block, if linked][inner channel][lanes of the panel].
- * Weight gradients: [outer block][tap][inner block, if linked][inner channel][lanes of the outer block], of the same size.
+/* Packed weights: [outer block][panel of 16 of its lanes][inner block, if linked][tap][inner channel][lanes of the panel].
+ * Weight gradients: [outer block][inner block, if linked][tap][inner channel][lanes of the outer block], of the same size.
  * Forward and weight gradient: outer = output channels; data gradient: outer = input channels. */
 typedef struct bf_packing {
     size_t *outer;         /* floats from the start to an outer block */
-    size_t *tap;           /* floats of a tap of an outer block */
-    size_t *inner;         /* [outer][inner] floats of a tap that come before; SIZE_MAX: no group of the convolution links the two */
+    size_t *tap;           /* floats of one tap of all of an outer block */
+    size_t *inner;         /* [outer][inner] floats of the outer block's weight gradient before an inner block; SIZE_MAX: no group of the
+                            * convolution links the two */
     int outer_count, inner_count;
     int portion;           /* inner blocks whose weights, for one outer block and all taps, stay in a quarter of L2 */
     size_t floats;
