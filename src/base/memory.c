@@ -1,5 +1,6 @@
 #include "base/memory.h"
 
+#include <bnff/graph.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,7 +69,6 @@ void bf_pages_free(const bnff_allocator *allocator, void *memory, size_t bytes)
     else munmap(memory, bytes);
 }
 
-void bnff_free(void *memory);
 void bnff_free(void *memory) { bf_free(memory); }
 
 /* Value of a "key: N kB" line of a /proc file, in bytes; 0 if absent. */
