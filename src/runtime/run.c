@@ -39,12 +39,15 @@ void bnff_pool_destroy(bnff_pool **pool)
     *pool = NULL;
 }
 
-/* The idle run with the largest arena, taken out of the list. */
-static bnff_run *take_idle(bnff_pool *pool)
+/* The idle run with the smallest arena that holds `bytes`, or the largest there is, taken out of the list. Runs of several sizes that
+ * take turns find their own again. */
+static bnff_run *take_idle(bnff_pool *pool, size_t bytes)
 {
     bnff_run **best = NULL;
-    for (bnff_run **at = &pool->idle; *at; at = &(*at)->next)
-        if (!best || (*at)->arena_bytes > (*best)->arena_bytes) best = at;
+    for (bnff_run **at = &pool->idle; *at; at = &(*at)->next) {
+        const size_t size = (*at)->arena_bytes, best_size = best ? (*best)->arena_bytes : 0;
+        if (!best || (size >= bytes && (best_size < bytes || size < best_size)) || (size < bytes && best_size < bytes && size > best_size)) best = at;
+    }
     if (!best) return NULL;
     bnff_run *run = *best;
     *best = run->next;
@@ -54,7 +57,7 @@ static bnff_run *take_idle(bnff_pool *pool)
 bnff_status bnff_run_acquire(bnff_pool *pool, const bnff_plan *plan, bnff_run **out, bnff_error *error)
 {
     *out = NULL;
-    bnff_run *run = take_idle(pool);
+    bnff_run *run = take_idle(pool, plan->arena_bytes);
     if (!run) run = bf_calloc(1, sizeof *run);
     if (!run) return bf_fail(error, BNFF_E_MEMORY, "no memory for a run");
     char *arena = run->arena;

@@ -540,9 +540,61 @@ static void options_are_checked(void **state)
     bnff_context_destroy(&context);
 }
 
+/* -- a pool: runs of two sizes that take turns find their own memory again -- */
+
+static size_t held, asked;
+static void *count_alloc(void *user, size_t bytes)
+{
+    (void)user;
+    held += bytes, asked++;
+    return aligned_alloc(64, (bytes + 63) / 64 * 64);
+}
+static void count_release(void *user, void *memory, size_t bytes)
+{
+    (void)user;
+    held -= bytes;
+    free(memory);
+}
+
+static void runs_find_their_size(void **state)
+{
+    (void)state;
+    test_case("a small and a large run out at once, taken and given back in both orders");
+    bnff_context *context;
+    const bnff_context_options options = {.size = sizeof options, .threads = 1, .allocator = {count_alloc, count_release, NULL}};
+    assert_int_equal(bnff_context_create(&options, &context, NULL), BNFF_OK);
+    bnff_graph *g;
+    assert_int_equal(bnff_graph_create(&g, NULL), BNFF_OK);
+    bnff_output(g, bnff_conv2d(g, "c", bnff_input(g, "x", 3), &(bnff_conv_options){.out_channels = 16, .kernel = {3}}));
+    bnff_plan *plans[2];
+    size_t bytes = 0;
+    for (int i = 0; i < 2; i++) {
+        const bnff_plan_options o = {.size = sizeof o, .batch = i ? 16 : 1, .height = 16, .width = 16, .mode = BNFF_TRAIN};
+        assert_int_equal(bnff_plan_create(context, g, &o, &plans[i], NULL), BNFF_OK);
+        bnff_plan_info info = {.size = sizeof info};
+        bnff_plan_describe(plans[i], &info);
+        bytes += info.arena_bytes;
+    }
+    bnff_pool *pool;
+    assert_int_equal(bnff_pool_create(context, &pool, NULL), BNFF_OK);
+    held = asked = 0;
+    for (int turn = 0; turn < 6; turn++) {
+        bnff_run *runs[2];
+        for (int i = 0; i < 2; i++) assert_int_equal(bnff_run_acquire(pool, plans[(i + turn) % 2], &runs[i], NULL), BNFF_OK);
+        for (int i = 0; i < 2; i++) bnff_run_release(&runs[(i + turn / 2) % 2]);
+    }
+    assert_int_equal(asked, 2);
+    assert_int_equal(held, bytes);
+    bnff_pool_destroy(&pool);
+    assert_int_equal(held, 0);
+    for (int i = 0; i < 2; i++) bnff_plan_destroy(&plans[i]);
+    bnff_graph_destroy(&g);
+    bnff_context_destroy(&context);
+}
+
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(placements_are_golden), test(pooling_moves_in_front), test(unwanted_gradients_cost_nothing),
+    static const struct CMUnitTest tests[] = {test(runs_find_their_size), test(placements_are_golden), test(pooling_moves_in_front), test(unwanted_gradients_cost_nothing),
                                               test(live_values_never_overlap), test(blocks_respect_borders),
                                               test(restructured_plans_are_smaller), test(chains_are_fused),
                                               test(every_piece_has_a_place_or_a_reason), test(pictures_are_well_formed),
