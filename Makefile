@@ -1,7 +1,7 @@
 # The front door: one word a task. Meson does the work (meson.build); BUILD names another build folder.
 BUILD ?= build
 
-.PHONY: all build deps demo quick test test-long fuzz lint bench traffic golden install clean help
+.PHONY: all build deps demo quick test test-python test-long fuzz lint bench traffic golden install clean help
 
 all: build
 
@@ -28,6 +28,10 @@ quick: deps ## the tests that take less than a minute
 
 test: deps ## all tests but the long ones, also under the sanitizers
 	@scripts/run_tests.py test
+
+test-python: deps ## the Python package against PyTorch, in an environment that this makes
+	@scripts/deps.sh python
+	@scripts/test_python.sh
 
 test-long: deps ## every test there is
 	@scripts/run_tests.py long
@@ -57,4 +61,4 @@ install: build ## into PREFIX (default: meson's, /usr/local); DESTDIR is honoure
 	meson install -C $(BUILD)
 
 clean: ## remove all builds
-	rm -rf build build-asan build-tsan build-fuzz build-traffic
+	rm -rf .venv-python build build-asan build-tsan build-fuzz build-traffic

@@ -2,6 +2,7 @@
 # Install what building and testing bnff needs and this machine lacks (Debian and Ubuntu, as root or through sudo).
 # Arguments: commands to have besides, each in the package of its name.
 # Prints nothing, and takes no time, when everything is there.
+#     deps.sh [python]   python: also what the tests of the Python package need
 set -u
 
 missing=
@@ -24,6 +25,10 @@ else
 fi
 [ -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ] || need dataset-fashion-mnist
 for package; do command -v "$package" >/dev/null || need "$package"; done
+if [ "${1:-}" = python ]; then
+    python3 -c 'import ensurepip, venv' 2>/dev/null || need python3-venv
+    command -v readelf >/dev/null || need binutils
+fi
 [ -n "$missing" ] || exit 0
 
 command -v apt-get >/dev/null || {
