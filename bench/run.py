@@ -51,6 +51,14 @@ class Served:
         self.process.wait()
 
 
+def machine_of(bnff, before=None):
+    """What bnff says about the machine; bandwidths are the better of now and before."""
+    now = bnff.ask("machine")
+    for key in ("read_gbs", "copy_gbs"):
+        now[key] = max(now[key], before[key] if before else 0)
+    return now
+
+
 class Probes:
     """The rule for disturbed samples; bnff's process probes for every side."""
 
@@ -159,7 +167,7 @@ def run_conv(args):
     sides = {"bnff": bnff}
     if args.peers:
         sides.update({f"torch thp={thp}": start_peer(args, "torch_conv.py", thp=thp) for thp in (("1",) if args.quick or args.smoke else ("1", "0"))})
-    machine = bnff.ask("machine")
+    machine = machine_of(bnff)
     for side in sides.values():
         side.ask("conv 1 mb1_ic8_oc8_ih8_kh3_ph1")
     pause(args, "conv")
@@ -168,6 +176,7 @@ def run_conv(args):
         lines = []
         for line, count in problems(name)[:6 if args.smoke else None]:
             lines.append({"problem": line, "count": count, **measure_conv(probes, sides, line, 1 if args.smoke else 2 if args.quick else 3)})
+        machine = machine_of(bnff, machine)
         save(args, f"conv_{os.path.splitext(os.path.basename(name))[0]}", {"machine": {**machine, "fma_peak_gflops": probes.peak()}, "torch": args.torch, "lines": lines})
         print(f"bench: convolutions of {name}: {len(lines)} shapes", file=sys.stderr)
     for side in sides.values():
@@ -191,7 +200,7 @@ def better_thp(args, probes, network):
 def run_step(args, model, batch):
     network = f"network {model} {batch} {args.size}"
     bnff = start_bnff(args)
-    machine = bnff.ask("machine")
+    machine = machine_of(bnff)
     bnff.ask(network)
     probes = Probes(bnff)
     levels = args.levels.split(",")
@@ -223,6 +232,7 @@ def run_step(args, model, batch):
                    modelled_traffic_bytes=samples[name][0].get("modelled_traffic_bytes"))
         runs.append(run)
     flops = samples[levels[0]][0]["flops"]
+    machine = machine_of(bnff, machine)
     for run, (side, _, memory) in zip(runs, sides.values()):
         run["peak_fraction"] = 1e-9 * flops / run["step_s"] / probes.peak()
         run["images_per_s"] = batch / run["step_s"]

@@ -35,11 +35,17 @@ BNFF_API const char *bnff_library_name(int index, const char **version);
  * measured over about `seconds`. A probe of 5 ms between steps tells whether the machine was disturbed.
  */
 BNFF_API double bnff_measure_fma(bnff_context *context, double seconds);
+/** The same of bf16 dot products added to float32 (AVX512_BF16), which nothing here computes with yet; 0: the machine, the build or the
+ *  context's instruction set has none. */
+BNFF_API double bnff_measure_bf16(bnff_context *context, double seconds);
 /**
  * Main-memory bandwidth of all threads together in bytes per second, over buffers larger than the caches: reading alone, and copying (read and
  * written bytes counted). The best of several sweeps within about `seconds` each. @return BNFF_OK; BNFF_E_MEMORY.
  */
 BNFF_API bnff_status bnff_measure_bandwidth(bnff_context *context, double seconds, double *read, double *copy, bnff_error *error);
+/** Copying as the kernels do: *plain with stores through the caches, *stream with stores past them; bnff_measure_bandwidth's copy is the C
+ *  library's. Read and written bytes per second. @return BNFF_OK; BNFF_E_MEMORY. */
+BNFF_API bnff_status bnff_measure_copies(bnff_context *context, double seconds, double *plain, double *stream, bnff_error *error);
 
 #ifdef __cplusplus
 }

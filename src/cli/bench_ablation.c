@@ -97,7 +97,7 @@ static json_t *json_runs(const ablation *a)
 
 /* -- The command --------------------------------------------------------------------------------------------------- */
 
-/* Every batch of every model, each printed when it is there unless JSON is wanted. */
+/* Every batch of every model. */
 static bnff_status measure(bnff_context *context, const bench_arguments *args, bench_probes *probes, ablation *a, bnff_error *error)
 {
     bnff_status status = BNFF_OK;
@@ -110,7 +110,6 @@ static bnff_status measure(bnff_context *context, const bench_arguments *args, b
             a->groups = groups;
             ablation_group *g = &groups[a->count++];
             status = bench_compare(context, args, model, args->batches[b], probes, g->results, &g->count, error);
-            if (status == BNFF_OK && !args->json) print_group(a, g), fflush(stdout);
         }
     }
     return status;
@@ -123,7 +122,11 @@ static int bench(bnff_context *context, const bench_arguments *args)
     if (bnff_measure_bandwidth(context, 0.3, &a.read, &a.copy, &error)) return cli_fail(&error);
     bench_probes probes;
     bench_probes_begin(&probes, context);
-    const bnff_status status = measure(context, args, &probes, &a, &error);
+    bnff_status status = measure(context, args, &probes, &a, &error);
+    double read, copy; /* once more: the projection must not rest on a disturbed moment */
+    if (status == BNFF_OK) status = bnff_measure_bandwidth(context, 0.3, &read, &copy, &error);
+    if (status == BNFF_OK && read > a.read) a.read = read;
+    if (status == BNFF_OK && copy > a.copy) a.copy = copy;
     a.peak = bench_probes_median(&probes);
     bench_probes_end(&probes);
     bnff_machine machine = {.size = sizeof machine};
@@ -135,7 +138,11 @@ static int bench(bnff_context *context, const bench_arguments *args)
         code = cli_json_print(json_pack("{s:o, s:{s:f, s:s}, s:o}", "machine", bench_machine_json(context, a.peak, a.copy), "projection", "gbs_per_core",
                                         args->gbs_per_core, "formula", "max(step - traffic/copying, 0) + traffic/(gbs_per_core * threads)", "runs",
                                         json_runs(&a)));
-    else if (code == EXIT_DONE) print_legend(&a), bench_print_machine(context, a.peak, a.read, a.copy);
+    else if (code == EXIT_DONE) {
+        for (int i = 0; i < a.count; i++) print_group(&a, &a.groups[i]);
+        print_legend(&a);
+        bench_print_machine(context, a.peak, a.read, a.copy);
+    }
     for (int i = 0; i < a.count; i++) bench_results_free(a.groups[i].results, a.groups[i].count);
     free(a.groups);
     return code;

@@ -9,21 +9,50 @@ struct arguments { int threads; double seconds; bool json; };
 
 static const cli_option options[] = {
     {"threads,t", CLI_INT, offsetof(struct arguments, threads), "N", CLI_THREADS_HELP, 1, 4096},
-    {"seconds", CLI_DOUBLE, offsetof(struct arguments, seconds), "S", "For each of the three (1).", 0.01, 600},
+    {"seconds", CLI_DOUBLE, offsetof(struct arguments, seconds), "S", "For each of them (1).", 0.01, 600},
     {"json", CLI_FLAG, offsetof(struct arguments, json), NULL, "One JSON document."},
     {0},
 };
 
+struct peaks {
+    double f32, bf16;                 /* FLOP/s; bf16 0: not available */
+    double read, copy, plain, stream; /* bytes/s */
+};
+
 /* The best of 20 ms pieces: what the machine can do when nothing else runs. */
-static double best_fma(bnff_context *context, double seconds)
+static double best_of(double (*measure)(bnff_context *context, double seconds), bnff_context *context, double seconds)
 {
     double best = 0;
     const double start = bench_clock();
     do {
-        const double rate = bnff_measure_fma(context, 0.02);
+        const double rate = measure(context, 0.02);
         if (rate > best) best = rate;
-    } while (bench_clock() - start < seconds);
+    } while (best > 0 && bench_clock() - start < seconds);
     return best;
+}
+
+static bnff_status measure_peaks(bnff_context *context, double seconds, struct peaks *p, bnff_error *error)
+{
+    p->f32 = best_of(bnff_measure_fma, context, seconds);
+    p->bf16 = best_of(bnff_measure_bf16, context, seconds);
+    const bnff_status status = bnff_measure_bandwidth(context, seconds, &p->read, &p->copy, error);
+    return status ? status : bnff_measure_copies(context, seconds, &p->plain, &p->stream, error);
+}
+
+static json_t *json_peaks(const bnff_machine *machine, const bnff_context *context, const struct peaks *p)
+{
+    return json_pack("{s:s, s:s, s:i, s:{s:f, s:o}, s:f, s:f, s:f, s:f}", "cpu", machine->cpu, "isa", bnff_context_isa(context), "threads",
+                     bnff_context_threads(context), "fma_peak_gflops", "f32", 1e-9 * p->f32, "bf16", p->bf16 > 0 ? json_real(1e-9 * p->bf16) : json_null(),
+                     "read_gbs", 1e-9 * p->read, "copy_gbs", 1e-9 * p->copy, "copy_plain_gbs", 1e-9 * p->plain, "copy_stream_gbs", 1e-9 * p->stream);
+}
+
+static void print_peaks(const bnff_machine *machine, const bnff_context *context, const struct peaks *p)
+{
+    printf("%s, %s, %d threads\nf32 multiply-adds     %8.1f GFLOP/s\n", machine->cpu, bnff_context_isa(context), bnff_context_threads(context), 1e-9 * p->f32);
+    if (p->bf16 > 0) printf("bf16 multiply-adds    %8.1f GFLOP/s\n", 1e-9 * p->bf16);
+    else printf("bf16 multiply-adds    not available (AVX512_BF16)\n");
+    printf("reading memory        %8.1f GB/s\ncopying, C library    %8.1f GB/s (read and written bytes)\n"
+           "copying, plain stores %8.1f GB/s\ncopying, past caches  %8.1f GB/s\n", 1e-9 * p->read, 1e-9 * p->copy, 1e-9 * p->plain, 1e-9 * p->stream);
 }
 
 static int run_peak(const cli_command *self, int argc, char **argv)
@@ -35,23 +64,14 @@ static int run_peak(const cli_command *self, int argc, char **argv)
     if (code >= 0) return code;
     bnff_error error;
     bnff_context *context = NULL;
-    double read = 0, copy = 0;
-    bnff_status status = cli_context(args.threads, &context, &error);
-    if (status) return cli_fail(&error);
+    struct peaks peaks;
     bnff_machine machine = {.size = sizeof machine};
     bnff_machine_describe(&machine);
-    const double fma = best_fma(context, args.seconds);
-    status = bnff_measure_bandwidth(context, args.seconds, &read, &copy, &error);
-    const char *isa = bnff_context_isa(context);
-    const int threads = bnff_context_threads(context);
+    bnff_status status = cli_context(args.threads, &context, &error);
+    if (status == BNFF_OK) status = measure_peaks(context, args.seconds, &peaks, &error);
     if (status) code = cli_fail(&error);
-    else if (args.json)
-        code = cli_json_print(json_pack("{s:s, s:s, s:i, s:{s:f}, s:f, s:f}", "cpu", machine.cpu, "isa", isa, "threads", threads, "fma_peak_gflops", "f32",
-                                        1e-9 * fma, "read_gbs", 1e-9 * read, "copy_gbs", 1e-9 * copy));
-    else
-        code = printf("%s, %s, %d threads\nf32 multiply-adds  %8.1f GFLOP/s\nreading memory     %8.1f GB/s\n"
-                      "copying memory     %8.1f GB/s (read and written bytes)\n",
-                      machine.cpu, isa, threads, 1e-9 * fma, 1e-9 * read, 1e-9 * copy) < 0;
+    else if (args.json) code = cli_json_print(json_peaks(&machine, context, &peaks));
+    else print_peaks(&machine, context, &peaks), code = EXIT_DONE;
     bnff_context_destroy(&context);
     return code;
 }

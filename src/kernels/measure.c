@@ -8,40 +8,61 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "kernels/kernels.h"
+#include "kernels/peak_bf16.h"
 
 enum { MOST = 512 }; /* threads that are looked at one by one */
 enum { ROUNDS = 2000, FMA_PER_ROUND = 24 }; /* vector multiply-adds of a round of the kernel: peak.c */
 
-struct fma_job {
-    const bf_kernels *kernels;
+typedef void (*peak_fn)(int64_t rounds, float *out);
+
+struct peak_job {
+    peak_fn peak;
+    double flops; /* of a round */
     double seconds;
     double *rates; /* FLOP/s of each thread; a cache line each, as below */
     float *unused;
 };
 
-static void fma_thread(void *arg, int index)
+static void peak_thread(void *arg, int index)
 {
-    const struct fma_job *job = arg;
+    const struct peak_job *job = arg;
     double flops = 0, elapsed;
     const double start = bf_clock();
     do {
-        job->kernels->peak(ROUNDS, &job->unused[index * 16]);
-        flops += 2.0 * FMA_PER_ROUND * ROUNDS * job->kernels->vector;
+        job->peak(ROUNDS, &job->unused[index * 16]);
+        flops += job->flops * ROUNDS;
         elapsed = bf_clock() - start;
     } while (elapsed < job->seconds);
     job->rates[index * 8] = flops / elapsed;
 }
 
-double bnff_measure_fma(bnff_context *context, double seconds)
+/* FLOP/s of all threads together. */
+static double measure_peak(bnff_context *context, peak_fn peak, double flops, double seconds)
 {
     double rates[MOST * 8] = {0};
     float unused[MOST * 16];
     const int threads = context->threads < MOST ? context->threads : MOST;
-    struct fma_job job = {context->kernels, seconds, rates, unused};
-    bnff_parallel_for(context, fma_thread, &job, threads);
+    struct peak_job job = {peak, flops, seconds, rates, unused};
+    bnff_parallel_for(context, peak_thread, &job, threads);
     double sum = 0;
     for (int i = 0; i < threads; i++) sum += rates[i * 8];
     return sum * context->threads / threads;
+}
+
+double bnff_measure_fma(bnff_context *context, double seconds)
+{
+    return measure_peak(context, context->kernels->peak, 2.0 * FMA_PER_ROUND * context->kernels->vector, seconds);
+}
+
+double bnff_measure_bf16(bnff_context *context, double seconds)
+{
+#if defined(BF_HAVE_BF16)
+    __builtin_cpu_init();
+    if (!strcmp(context->kernels->isa, "avx512") && __builtin_cpu_supports("avx512bf16"))
+        return measure_peak(context, bf_peak_bf16, BF_PEAK_BF16_FLOPS, seconds);
+#endif
+    (void)context, (void)seconds;
+    return 0;
 }
 
 /* -- Bandwidth ----------------------------------------------------------------------------------------------------- */
@@ -76,31 +97,37 @@ static float (*read_of(const char *isa))(const char *, size_t)
     return read_plain;
 }
 
+enum sweep { TOUCH, READING, COPYING, COPYING_PLAIN, COPYING_STREAM };
+
 struct sweep_job {
+    const bf_kernels *kernels;
     float (*read)(const char *from, size_t bytes);
-    float *unused;
+    float unused[MOST * 16];
     char *from, *to;
-    size_t share; /* bytes of each thread */
-    int what;     /* 0 touch, 1 read, 2 copy */
+    size_t total, share; /* bytes of each buffer, of each thread */
+    enum sweep what;
 };
 
 static void sweep_thread(void *arg, int index)
 {
-    const struct sweep_job *job = arg;
+    struct sweep_job *job = arg;
     char *from = job->from + job->share * (size_t)index, *to = job->to + job->share * (size_t)index;
-    if (job->what == 0) {
+    const int pixels = (int)(job->share / (BF_BLOCK * sizeof(float))); /* the buffers as blocks of full width */
+    switch (job->what) {
+    case TOUCH:
         memset(from, 1, job->share);
         memset(to, 2, job->share);
-    } else if (job->what == 2) {
-        memcpy(to, from, job->share);
-    } else {
-        job->unused[index % MOST * 16] = job->read(from, job->share);
+        break;
+    case READING: job->unused[index % MOST * 16] = job->read(from, job->share); break;
+    case COPYING: memcpy(to, from, job->share); break;
+    case COPYING_PLAIN: job->kernels->copy((float *)to, BF_BLOCK, (const float *)from, BF_BLOCK, pixels, BF_BLOCK); break;
+    case COPYING_STREAM: job->kernels->copy_stream((float *)to, BF_BLOCK, (const float *)from, BF_BLOCK, pixels, BF_BLOCK); break;
     }
 }
 
-static double best_sweep(bnff_context *context, struct sweep_job *job, int what, double seconds)
+static double best_sweep(bnff_context *context, struct sweep_job *job, enum sweep what, double seconds)
 {
-    const double bytes = (double)job->share * context->threads * what, begin = bf_clock();
+    const double bytes = (double)job->share * context->threads * (what == READING ? 1 : 2), begin = bf_clock();
     double best = 0;
     job->what = what;
     do {
@@ -112,24 +139,48 @@ static double best_sweep(bnff_context *context, struct sweep_job *job, int what,
     return best;
 }
 
-bnff_status bnff_measure_bandwidth(bnff_context *context, double seconds, double *read, double *copy, bnff_error *error)
+static void end_sweeps(bnff_context *context, struct sweep_job *job)
 {
-    float unused[MOST * 16];
+    bf_pages_free(&context->allocator, job->from, job->total);
+    bf_pages_free(&context->allocator, job->to, job->total);
+}
+
+static bnff_status begin_sweeps(bnff_context *context, struct sweep_job *job, bnff_error *error)
+{
     size_t total = 2 * context->target.l3; /* so that little of a sweep is left in the caches for the next */
     if (total < (size_t)64 << 20) total = (size_t)64 << 20;
     if (total > (size_t)256 << 20) total = (size_t)256 << 20; /* a virtual machine may report the whole socket's cache */
-    struct sweep_job job = {.read = read_of(bnff_context_isa(context)), .unused = unused, .share = total / (size_t)context->threads & ~(size_t)4095};
-    job.from = bf_pages_alloc(&context->allocator, total);
-    job.to = bf_pages_alloc(&context->allocator, total);
-    bnff_status status = BNFF_OK;
-    if (!job.from || !job.to) {
-        status = bf_fail(error, BNFF_E_MEMORY, "no memory for two buffers of %zu bytes to measure bandwidth with", total);
-    } else {
-        bnff_parallel_for(context, sweep_thread, &job, context->threads);
-        *read = best_sweep(context, &job, 1, seconds);
-        *copy = best_sweep(context, &job, 2, seconds);
+    job->kernels = context->kernels;
+    job->read = read_of(bnff_context_isa(context));
+    job->total = total;
+    job->share = total / (size_t)context->threads & ~(size_t)4095;
+    job->from = bf_pages_alloc(&context->allocator, total);
+    job->to = bf_pages_alloc(&context->allocator, total);
+    if (!job->from || !job->to) {
+        end_sweeps(context, job);
+        return bf_fail(error, BNFF_E_MEMORY, "no memory for two buffers of %zu bytes to measure bandwidth with", total);
     }
-    bf_pages_free(&context->allocator, job.from, total);
-    bf_pages_free(&context->allocator, job.to, total);
-    return status;
+    job->what = TOUCH;
+    bnff_parallel_for(context, sweep_thread, job, context->threads);
+    return BNFF_OK;
+}
+
+bnff_status bnff_measure_bandwidth(bnff_context *context, double seconds, double *read, double *copy, bnff_error *error)
+{
+    struct sweep_job job = {0};
+    BF_TRY(begin_sweeps(context, &job, error));
+    *read = best_sweep(context, &job, READING, seconds);
+    *copy = best_sweep(context, &job, COPYING, seconds);
+    end_sweeps(context, &job);
+    return BNFF_OK;
+}
+
+bnff_status bnff_measure_copies(bnff_context *context, double seconds, double *plain, double *stream, bnff_error *error)
+{
+    struct sweep_job job = {0};
+    BF_TRY(begin_sweeps(context, &job, error));
+    *plain = best_sweep(context, &job, COPYING_PLAIN, seconds);
+    *stream = best_sweep(context, &job, COPYING_STREAM, seconds);
+    end_sweeps(context, &job);
+    return BNFF_OK;
 }

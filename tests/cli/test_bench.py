@@ -8,7 +8,11 @@ from harness import ANY, JSON, Harness
 bnff = Harness()
 
 peak = bnff("bench peak --json", "bench peak --seconds 0.05 --json", out=JSON)
-bnff.check("bench peak", peak.get("fma_peak_gflops", {}).get("f32", 0) > 0 and peak.get("copy_gbs", 0) > 0, peak)
+bnff.check("bench peak", peak.get("fma_peak_gflops", {}).get("f32", 0) > 0 and all(peak.get(key, 0) > 0 for key in ("read_gbs", "copy_gbs", "copy_plain_gbs", "copy_stream_gbs")), peak)
+bf16 = peak.get("fma_peak_gflops", {}).get("bf16", -1)
+bnff.check("bench peak: bf16 where the machine has it, else null", bf16 is None or bf16 > 0, peak)
+capped = bnff("bench peak of plain kernels", "bench peak --seconds 0.02 --json", out=JSON, env={"BNFF_MAX_ISA": "plain"})
+bnff.check("bench peak of plain kernels: no bf16", capped.get("isa") == "plain" and capped.get("fma_peak_gflops", {}).get("bf16", -1) is None, capped)
 
 step = bnff("bench step --json", "bench step -m resnet20 -b 4 -r 2 --level layerwise,tuned --conv direct,auto --json", out=JSON)
 FIELDS = {"model", "batch", "size", "height", "width", "level", "algorithm", "dtype", "step_s_median", "step_s_min", "images_per_s", "gflop_per_image", "peak_fraction", "forward_s",
