@@ -82,6 +82,24 @@ typedef struct bnff_conv_options {
  */
 BNFF_API bnff_value bnff_conv2d(bnff_graph *graph, const char *name, bnff_value x, const bnff_conv_options *options);
 
+typedef struct bnff_conv_transpose_options {
+    int out_channels;      /* > 0, a multiple of groups */
+    int kernel[2];         /* KH, KW (1); kernel[1] = 0 means square, likewise below */
+    int stride[2];         /* (1) */
+    int padding[2];        /* (0); padding[1] < 0 means 0, padding[1] = 0 means square */
+    int output_padding[2]; /* (0); below the stride; output_padding[1] < 0 means 0, output_padding[1] = 0 means square */
+    int dilation[2];       /* (1) */
+    int groups;            /* (1), divides the input channels */
+    bool bias;             /* (false) */
+} bnff_conv_transpose_options;
+
+/**
+ * Transposed convolution (the data gradient of a convolution of the same settings, as in PyTorch): every x[n,h,w,c] adds
+ * x * weight[c,oc,kh,kw] to y[n, h*sh - ph + kh*dh, w*sw - pw + kw*dw, oc], and bias[oc] to all.
+ * OH = (H - 1) sh - 2 ph + dh (KH - 1) + output padding + 1. Parameters <name>.weight [C, OC/groups, KH, KW], <name>.bias.
+ */
+BNFF_API bnff_value bnff_conv_transpose2d(bnff_graph *graph, const char *name, bnff_value x, const bnff_conv_transpose_options *options);
+
 typedef struct bnff_batchnorm_options {
     float eps;             /* (1e-5), > 0, in units of x^2 */
     float momentum;        /* (0.1), in [0,1]; a negative value means 0 */
@@ -131,6 +149,8 @@ BNFF_API bnff_value bnff_maxpool(bnff_graph *graph, bnff_value x, const bnff_poo
 BNFF_API bnff_value bnff_avgpool(bnff_graph *graph, bnff_value x, const bnff_pool_options *options);
 /** Average over all pixels: [N,H,W,C] to [N,1,1,C]. */
 BNFF_API bnff_value bnff_global_avgpool(bnff_graph *graph, bnff_value x);
+/** Max pooling to a fixed size, by the cells of bnff_adaptive_avgpool. */
+BNFF_API bnff_value bnff_adaptive_maxpool(bnff_graph *graph, bnff_value x, int out_height, int out_width);
 /** Average pooling to a fixed size: output cell i of O covers [floor(i I / O), ceil((i + 1) I / O)) (PyTorch). */
 BNFF_API bnff_value bnff_adaptive_avgpool(bnff_graph *graph, bnff_value x, int out_height, int out_width);
 
@@ -153,6 +173,23 @@ BNFF_API bnff_value bnff_mul_gate(bnff_graph *graph, bnff_value x, bnff_value ga
 BNFF_API bnff_value bnff_concat(bnff_graph *graph, const bnff_value *values, int count);
 /** Channels [first, first + channels) of x. Never copies. */
 BNFF_API bnff_value bnff_slice(bnff_graph *graph, bnff_value x, int first, int channels);
+/** Channel c = j * (C / groups) + i of x becomes channel i * groups + j (ShuffleNet). groups divides C. */
+BNFF_API bnff_value bnff_channel_shuffle(bnff_graph *graph, bnff_value x, int groups);
+
+typedef enum bnff_resize_mode {
+    BNFF_RESIZE_NEAREST,
+    BNFF_RESIZE_BILINEAR
+} bnff_resize_mode;
+
+typedef struct bnff_resize_options {
+    bnff_resize_mode mode; /* (nearest) */
+    bool align_corners;    /* (false) bilinear only: corners of x and y meet, instead of the corners of their pixels */
+    int size[2];           /* OH, OW; or: */
+    double scale[2];       /* OH = floor(H * scale), and pixels lie 1 / scale apart in x; scale[1] = 0 repeats the first */
+} bnff_resize_options;
+/** Resizing as PyTorch's interpolate does it for images (nearest, bilinear), without antialiasing. */
+BNFF_API bnff_value bnff_resize(bnff_graph *graph, bnff_value x, const bnff_resize_options *options);
+
 /** Dropout: in training zeroes elements with probability p, 0 <= p < 1, and scales the others by 1 / (1 - p).
  *  The bits come from a counter-based generator keyed by (seed, step, node, logical NHWC index). */
 BNFF_API bnff_value bnff_dropout(bnff_graph *graph, bnff_value x, float p);

@@ -206,14 +206,17 @@ static bnff_value add_pool(bnff_graph *g, bf_op op, bnff_value x, const bnff_poo
 bnff_value bnff_maxpool(bnff_graph *g, bnff_value x, const bnff_pool_options *o) { return add_pool(g, BF_OP_MAXPOOL, x, o); }
 bnff_value bnff_avgpool(bnff_graph *g, bnff_value x, const bnff_pool_options *o) { return add_pool(g, BF_OP_AVGPOOL, x, o); }
 
-bnff_value bnff_adaptive_avgpool(bnff_graph *g, bnff_value x, int out_height, int out_width)
+static bnff_value add_adaptive(bnff_graph *g, bf_op op, bnff_value x, int out_height, int out_width)
 {
     if (!bf_usable(g, &x, 1) || !bf_in_range(g, NULL, "output height", out_height, 1, BF_MAX_WINDOW) || !bf_in_range(g, NULL, "output width", out_width, 1, BF_MAX_WINDOW)) return BNFF_NONE;
-    bf_node *node = bf_add_node(g, BF_OP_AVGPOOL, NULL, &x, 1);
+    bf_node *node = bf_add_node(g, op, NULL, &x, 1);
     if (!node) return BNFF_NONE;
     node->a.pool = (bf_pool_attr){.out_h = out_height, .out_w = out_width};
     return bf_finish(g, node);
 }
+
+bnff_value bnff_adaptive_avgpool(bnff_graph *g, bnff_value x, int out_height, int out_width) { return add_adaptive(g, BF_OP_AVGPOOL, x, out_height, out_width); }
+bnff_value bnff_adaptive_maxpool(bnff_graph *g, bnff_value x, int out_height, int out_width) { return add_adaptive(g, BF_OP_MAXPOOL, x, out_height, out_width); }
 
 bnff_value bnff_global_avgpool(bnff_graph *g, bnff_value x) { return bnff_adaptive_avgpool(g, x, 1, 1); }
 

@@ -44,6 +44,7 @@ typedef struct bf_value {
 
 typedef struct bf_conv_attr {
     int oc, kh, kw, sh, sw, ph, pw, dh, dw, groups;
+    int oph, opw;       /* output padding of a transposed convolution */
     bool linear;        /* weight is [out, in]: kernel = whole image, no padding */
     bool want_dx, want_dw; /* of conv_bwd */
     int nominal_h, nominal_w; /* > 0: size of the output in the network as it was described, where pooling has moved in front since */
@@ -54,6 +55,13 @@ typedef struct bf_pool_attr {
     bool ceil_mode, exclude_pad;
     int out_h, out_w;   /* > 0: adaptive average pooling to that size (1 x 1 is global pooling) */
 } bf_pool_attr;
+
+typedef struct bf_resize_attr {
+    bnff_resize_mode mode;
+    bool align_corners;
+    int out_h, out_w;          /* > 0, or: */
+    double scale_h, scale_w;
+} bf_resize_attr;
 
 typedef struct bf_bn_attr {
     float eps, momentum;
@@ -74,6 +82,8 @@ typedef struct bf_node {
         bf_conv_attr conv;
         bf_pool_attr pool;
         bf_bn_attr bn;
+        bf_resize_attr resize;
+        struct { int groups; } shuffle;
         struct { bnff_activation kind; float slope; } act;
         struct { int first, channels; } slice; /* also copy: channels of the input */
         struct { float p; int id; } dropout;   /* id: the same for forward and backward */
@@ -123,6 +133,8 @@ void bf_graph_prune(bf_graph *g, const bool *keep);
 /* -- shapes (shapes.c) -- */
 /* Output size of a window along one axis; <= 0: the input is too small. */
 int bf_conv_out(int in, int kernel, int stride, int pad, int dilation);
+/* Output size of a transposed convolution along one axis; <= 0: too small or beyond any image. */
+int bf_convt_out(int in, int kernel, int stride, int pad, int dilation, int output_pad);
 int bf_pool_out(int in, int kernel, int stride, int pad, int dilation, bool ceil_mode);
 /* Set the output shape of a node from its inputs (the operator's shape rule). */
 bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error);

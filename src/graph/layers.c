@@ -43,7 +43,8 @@ bnff_status bnff_graph_layers(const bnff_graph *graph, int batch, int height, in
         if (node->op == BF_OP_CONV && node->a.conv.linear) layer.op = "linear";
         else if (node->op == BF_OP_CONV) layer.conv = conv_options(&node->a.conv, node->param[1] >= 0);
         layer.params = learnt(&g, node, &weight);
-        layer.macs = (double)weight * y->n * y->h * y->w;
+        const bf_value *pixels = node->op == BF_OP_CONVT ? &g.values[node->in[0]] : y; /* which each multiply all weights once */
+        layer.macs = (double)weight * pixels->n * pixels->h * pixels->w;
         visit(user, &layer);
     }
     bf_graph_clear(&g);

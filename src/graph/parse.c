@@ -115,11 +115,31 @@ static bnff_value build_conv(reader *r, const char *a)
     return bnff_conv2d(r->graph, r->name, r->in[0], &o);
 }
 
+static bnff_value build_convt(reader *r, const char *a)
+{
+    bnff_conv_transpose_options o = {.out_channels = single(a, "oc"), .groups = single(a, "g"), .bias = flag(a, "bias")};
+    pair(a, "k", o.kernel, false);
+    pair(a, "s", o.stride, false);
+    pair(a, "p", o.padding, true);
+    pair(a, "op", o.output_padding, true);
+    pair(a, "d", o.dilation, false);
+    return bnff_conv_transpose2d(r->graph, r->name, r->in[0], &o);
+}
+
+static bnff_value build_resize(reader *r, const char *a)
+{
+    bnff_resize_options o = {.mode = flag(a, "bilinear") ? BNFF_RESIZE_BILINEAR : flag(a, "nearest") ? BNFF_RESIZE_NEAREST : (bnff_resize_mode)-1, .align_corners = flag(a, "align_corners")};
+    pair(a, "size", o.size, false);
+    (void)numbers(a, "scale", o.scale);
+    return bnff_resize(r->graph, r->in[0], &o);
+}
+
 static bnff_value build_pool(reader *r, bool max, const char *a)
 {
     int out[2] = {0, 0};
     pair(a, "out", out, false);
-    if (out[0] && !max) return bnff_adaptive_avgpool(r->graph, r->in[0], out[0], out[1]);
+    if (out[0] && max) return bnff_adaptive_maxpool(r->graph, r->in[0], out[0], out[1]);
+    if (out[0]) return bnff_adaptive_avgpool(r->graph, r->in[0], out[0], out[1]);
     bnff_pool_options o = {.ceil_mode = flag(a, "ceil"), .exclude_pad = flag(a, "exclude_pad")};
     pair(a, "k", o.kernel, false);
     pair(a, "s", o.stride, false);
@@ -147,7 +167,8 @@ static bnff_value build_bn(reader *r, const char *a)
 static bnff_status build(reader *r, const char *op, const char *a, bnff_value *out)
 {
     static const struct { const char *op; int operands; } arity[] = {{"input", 0}, {"conv", 1}, {"bn", 1}, {"act", 1}, {"maxpool", 1}, {"avgpool", 1},
-        {"add", 2}, {"gate", 2}, {"concat", -1}, {"slice", 1}, {"dropout", 1}, {"output", 1}, {"mul", 2}, {"scale", 1}};
+        {"add", 2}, {"gate", 2}, {"concat", -1}, {"slice", 1}, {"dropout", 1}, {"output", 1}, {"mul", 2}, {"scale", 1}, {"convt", 1},
+        {"shuffle", 1}, {"resize", 1}};
     int which = -1;
     for (int i = 0; i < (int)(sizeof arity / sizeof *arity); i++)
         if (!strcmp(op, arity[i].op)) which = i;
@@ -168,7 +189,10 @@ static bnff_status build(reader *r, const char *op, const char *a, bnff_value *o
     case 10: *out = bnff_dropout(g, r->in[0], real(a, "p")); break;
     case 11: bnff_output(g, r->in[0]); break;
     case 12: *out = bnff_mul(g, r->in[0], r->in[1]); break;
-    default: *out = build_scale(r, a); break;
+    case 13: *out = build_scale(r, a); break;
+    case 14: *out = build_convt(r, a); break;
+    case 15: *out = bnff_channel_shuffle(g, r->in[0], single(a, "groups")); break;
+    default: *out = build_resize(r, a); break;
     }
     if (g->error.status == BNFF_OK) return BNFF_OK;
     return bf_fail(r->error, g->error.status == BNFF_E_MEMORY ? BNFF_E_MEMORY : BNFF_E_FORMAT, "graph text, line %d: %.800s", r->line, g->error.message);

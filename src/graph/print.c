@@ -34,6 +34,19 @@ static void print_attributes(const bf_graph *g, const bf_node *node, bf_text *te
         if (node->op == BF_OP_CONV_BWD) bf_text_add(text, "%s%s", a->want_dx ? " dx" : "", a->want_dw ? " dw" : "");
         break;
     }
+    case BF_OP_CONVT:
+        bf_text_add(text, " oc=%d k=%d,%d s=%d,%d p=%d,%d op=%d,%d d=%d,%d g=%d%s", node->a.conv.oc, node->a.conv.kh, node->a.conv.kw, node->a.conv.sh, node->a.conv.sw,
+                    node->a.conv.ph, node->a.conv.pw, node->a.conv.oph, node->a.conv.opw, node->a.conv.dh, node->a.conv.dw, node->a.conv.groups,
+                    node->param[1] >= 0 ? " bias" : "");
+        break;
+    case BF_OP_SHUFFLE: bf_text_add(text, " groups=%d", node->a.shuffle.groups); break;
+    case BF_OP_RESIZE: case BF_OP_RESIZE_BWD: {
+        const bf_resize_attr *a = &node->a.resize;
+        bf_text_add(text, " %s%s", a->mode == BNFF_RESIZE_BILINEAR ? "bilinear" : "nearest", a->align_corners ? " align_corners" : "");
+        if (a->out_h) bf_text_add(text, " size=%d,%d", a->out_h, a->out_w);
+        else bf_text_add(text, " scale=%.17g,%.17g", a->scale_h, a->scale_w);
+        break;
+    }
     case BF_OP_BN:
         bf_text_add(text, " eps=%.9g momentum=%.9g", (double)node->a.bn.eps, (double)node->a.bn.momentum);
         if (node->param[0] < 0) bf_text_add(text, " no_affine");

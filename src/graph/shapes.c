@@ -9,6 +9,12 @@ int bf_conv_out(int in, int kernel, int stride, int pad, int dilation)
     return span < 0 ? 0 : (int)(span / stride + 1);
 }
 
+int bf_convt_out(int in, int kernel, int stride, int pad, int dilation, int output_pad)
+{
+    const long long out = (in - 1LL) * stride - 2LL * pad + (long long)dilation * (kernel - 1) + output_pad + 1;
+    return out > 0 && out <= 1 << 24 ? (int)out : 0;
+}
+
 int bf_pool_out(int in, int kernel, int stride, int pad, int dilation, bool ceil_mode)
 {
     const long long span = (long long)in + 2LL * pad - (long long)dilation * (kernel - 1) - 1;
@@ -52,6 +58,33 @@ static bnff_status pool_shape(bf_value *y, const bf_value *x, const bf_node *nod
     return y->h > 0 && y->w > 0 ? BNFF_OK : window_error(node, x, a->kh, a->kw, error);
 }
 
+static bnff_status convt_shape(bf_value *y, const bf_value *x, const bf_node *node, bnff_error *error)
+{
+    const bf_conv_attr *a = &node->a.conv;
+    y->c = a->oc;
+    if (!x->h || !x->w) return BNFF_OK;
+    y->h = bf_convt_out(x->h, a->kh, a->sh, a->ph, a->dh, a->oph);
+    y->w = bf_convt_out(x->w, a->kw, a->sw, a->pw, a->dw, a->opw);
+    if (y->h > 0 && y->w > 0) return BNFF_OK;
+    char label[160];
+    bf_node_label(node, label, sizeof label);
+    return bf_fail(error, BNFF_E_SHAPE, "%s: of its %d x %d input nothing is left, or more than can be", label, x->h, x->w);
+}
+
+static bnff_status resize_shape(bf_value *y, const bf_value *x, const bf_node *node, bnff_error *error)
+{
+    const bf_resize_attr *a = &node->a.resize;
+    y->c = x->c;
+    if (a->out_h) return y->h = a->out_h, y->w = a->out_w, BNFF_OK;
+    if (!x->h || !x->w) return BNFF_OK;
+    const double h = (double)x->h * a->scale_h, w = (double)x->w * a->scale_w;
+    char label[160];
+    bf_node_label(node, label, sizeof label);
+    if (!(h >= 1 && w >= 1 && h <= 1 << 24 && w <= 1 << 24))
+        return bf_fail(error, BNFF_E_SHAPE, "%s: %d x %d times %g and %g is no size", label, x->h, x->w, a->scale_h, a->scale_w);
+    return y->h = (int)h, y->w = (int)w, BNFF_OK;
+}
+
 static bnff_status mismatch(const bf_node *node, const bf_value *a, const bf_value *b, bnff_error *error)
 {
     char label[160];
@@ -74,6 +107,8 @@ bnff_status bf_infer_node(bf_graph *g, const bf_node *node, bnff_error *error)
     y->n = x->n;
     switch (node->op) {
     case BF_OP_CONV: return conv_shape(y, x, node, error);
+    case BF_OP_CONVT: return convt_shape(y, x, node, error);
+    case BF_OP_RESIZE: return resize_shape(y, x, node, error);
     case BF_OP_MAXPOOL:
     case BF_OP_AVGPOOL: return pool_shape(y, x, node, error);
     case BF_OP_SLICE:

@@ -64,6 +64,12 @@ typedef struct bf_gemm {
     bf_prefetch *prefetch; /* or NULL */
 } bf_gemm;
 
+/* A pixel (or row) made of two: (1 - weight) * first + weight * second. Offsets are pixels. */
+typedef struct bf_blend {
+    int first, second;
+    float weight;
+} bf_blend;
+
 /* Window kernels work on a run of n output pixels that all see the same taps: tap t of output pixel j is at
  * src + j*step + offset[t] (floats). 1 <= taps. */
 typedef struct bf_taps {

@@ -65,6 +65,38 @@ static bool conv_backward(context *c, int index, int dy)
     return true;
 }
 
+/* y = data gradient of a convolution from y to x: its own gradients are that convolution's result, and its weight gradient. */
+static bool conv_transpose_backward(context *c, int index, int dy)
+{
+    const bf_node f = c->g->nodes[index];
+    const int x = f.in[0];
+    bf_conv_attr a = f.a.conv;
+    a.oc = c->g->values[x].c;
+    if (c->wants[x]) {
+        const int dx = grad_of(c, x);
+        bf_node *node = dx < 0 ? NULL : emit(c, BF_OP_CONV, index, &dy, 1, dx);
+        if (!node) return false;
+        node->a.conv = a;
+    }
+    if (!param_wants(c, f.param[0])) return true;
+    bf_node *node = emit(c, BF_OP_CONV_BWD, index, (const int[]){x, dy}, 2, -1);
+    if (!node) return false;
+    node->a.conv = a;
+    node->a.conv.want_dx = false;
+    node->a.conv.want_dw = true;
+    return true;
+}
+
+/* The inverse of a permutation by g groups of C channels is one by C / g. */
+static bool shuffle_backward(context *c, int index, int dy)
+{
+    const bf_node f = c->g->nodes[index];
+    const int dx = grad_of(c, f.in[0]);
+    bf_node *node = dx < 0 ? NULL : emit(c, BF_OP_SHUFFLE, index, &dy, 1, dx);
+    if (node) node->a.shuffle.groups = c->g->values[f.in[0]].c / f.a.shuffle.groups;
+    return node;
+}
+
 static bool bn_backward(context *c, int index, int dy)
 {
     const bf_node f = c->g->nodes[index];
@@ -168,6 +200,9 @@ static bool differentiate(context *c, int index, int dy)
 {
     switch (c->g->nodes[index].op) {
     case BF_OP_CONV:    return conv_backward(c, index, dy);
+    case BF_OP_CONVT:   return conv_transpose_backward(c, index, dy);
+    case BF_OP_SHUFFLE: return shuffle_backward(c, index, dy);
+    case BF_OP_RESIZE:  return unary_backward(c, BF_OP_RESIZE_BWD, index, dy, false);
     case BF_OP_BN:      return bn_backward(c, index, dy);
     case BF_OP_ACT:     return act_backward(c, index, dy);
     case BF_OP_MAXPOOL: return unary_backward(c, BF_OP_MAXPOOL_BWD, index, dy, true);
@@ -183,6 +218,11 @@ static bool differentiate(context *c, int index, int dy)
     }
 }
 
+static bool shuffles_nothing(const bf_graph *g, const bf_node *node)
+{
+    return node->op == BF_OP_SHUFFLE && (node->a.shuffle.groups == 1 || node->a.shuffle.groups == g->values[node->in[0]].c);
+}
+
 /* Replace nodes that do nothing in this mode (dropout in evaluation or with p = 0, identity activations) by their input. */
 static bnff_status drop_identities(bf_graph *g, const bf_settings *settings, bnff_error *error)
 {
@@ -194,7 +234,7 @@ static bnff_status drop_identities(bf_graph *g, const bf_settings *settings, bnf
         bf_node *node = &g->nodes[i];
         for (int k = 0; k < node->in_count; k++) node->in[k] = same[node->in[k]];
         keep[i] = !((node->op == BF_OP_DROPOUT && (!settings->train || node->a.dropout.p == 0)) ||
-                    (node->op == BF_OP_ACT && node->a.act.kind == BNFF_IDENTITY) || (node->op == BF_OP_CONCAT && node->in_count == 1));
+                    (node->op == BF_OP_ACT && node->a.act.kind == BNFF_IDENTITY) || (node->op == BF_OP_CONCAT && node->in_count == 1) || shuffles_nothing(g, node));
         if (!keep[i]) same[node->out[0]] = node->in[0];
     }
     bf_graph_prune(g, keep);
@@ -236,8 +276,7 @@ bnff_status bf_pass_autodiff(bf_graph *g, const bf_settings *settings, bnff_erro
     BF_TRY(drop_dead(g, error));
     for (int i = 0; i < g->node_count; i++) {
         bf_node *node = &g->nodes[i];
-        if (node->op == BF_OP_SCALE) node->op = BF_OP_BN; /* of mean 0 and variance 1: all that fuses those fuses it */
-        else if (node->op == BF_OP_BN) node->a.bn.frozen = !settings->train || (settings->frozen_stats && settings->frozen_stats[node->param[2]]);
+        if (node->op == BF_OP_BN && !node->a.bn.scale) node->a.bn.frozen = !settings->train || (settings->frozen_stats && settings->frozen_stats[node->param[2]]);
     }
     if (!settings->train) return BNFF_OK;
     context c = {.g = g, .settings = settings, .error = error};

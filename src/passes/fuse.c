@@ -25,7 +25,7 @@ typedef struct context {
 
 static const bf_node *node_at(const context *c, int i) { return &c->g->nodes[i]; }
 
-static bool is_conv(bf_op op) { return op == BF_OP_CONV || op == BF_OP_CONV_BWD; }
+static bool is_conv(bf_op op) { return op == BF_OP_CONV || op == BF_OP_CONV_BWD || op == BF_OP_CONVT; }
 
 static bool is_forward(const context *c, int i) { return i < c->first_backward; }
 
@@ -38,11 +38,16 @@ static bool is_elementwise(bf_op op)
 
 static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_BN_REDUCE; }
 
+/* Pools and their like: whose results appear tile by tile although nothing is multiplied. */
+static bool moves_pixels(bf_op op)
+{
+    return op == BF_OP_MAXPOOL || op == BF_OP_AVGPOOL || op == BF_OP_MAXPOOL_BWD || op == BF_OP_AVGPOOL_BWD || op == BF_OP_RESIZE || op == BF_OP_RESIZE_BWD || op == BF_OP_SHUFFLE;
+}
+
 /* Operators that load their tensor inputs through a prologue. */
 static bool takes_prologue(bf_op op)
 {
-    return is_conv(op) || is_elementwise(op) || is_reduction(op) || op == BF_OP_MAXPOOL || op == BF_OP_AVGPOOL || op == BF_OP_MAXPOOL_BWD ||
-           op == BF_OP_AVGPOOL_BWD || op == BF_OP_OUTPUT || op == BF_OP_COPY || op == BF_OP_GATE_REDUCE;
+    return is_conv(op) || is_elementwise(op) || is_reduction(op) || moves_pixels(op) || op == BF_OP_OUTPUT || op == BF_OP_COPY || op == BF_OP_GATE_REDUCE;
 }
 
 /* Count forward readers of v that satisfy `like` (NULL: any). */
@@ -142,9 +147,7 @@ static int tile_of(const context *c, int v, int i)
     return c->place[w].role == BF_ROLE_TASK ? w : -1;
 }
 
-static bool is_pool(bf_op op) { return op == BF_OP_MAXPOOL || op == BF_OP_AVGPOOL || op == BF_OP_MAXPOOL_BWD || op == BF_OP_AVGPOOL_BWD; }
-
-static bool has_epilogue(bf_op op) { return is_conv(op) || is_pool(op) || is_elementwise(op); }
+static bool has_epilogue(bf_op op) { return is_conv(op) || moves_pixels(op) || is_elementwise(op); }
 
 /* Is value v complete before node `at` runs? Values in prologues are as old as what they read. */
 static bool ready_before(const context *c, int v, int at)

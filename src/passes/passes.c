@@ -10,6 +10,7 @@
 
 typedef bnff_status (*pass_fn)(bf_graph *, const bf_settings *, bnff_error *);
 static const struct { const char *name; pass_fn run; } passes[] = {
+    {"expand", bf_pass_expand},
     {"pool_first", bf_pass_pool_first},
     {"autodiff", bf_pass_autodiff},
     {"fission", bf_pass_fission},

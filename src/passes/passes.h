@@ -1,5 +1,6 @@
 /* Passes: from the user's network to a training graph whose nodes know where they run.
  *
+ *   expand     scales and biases in the form the other passes know
  *   pool_first average pooling in front of the 1x1 convolution it follows, unless convolutions are to be direct (math.md 6)
  *   autodiff   appends the backward nodes
  *   fission    bn -> statistics + normalise; its backward -> sums + input gradient     (math.md 1)
@@ -47,6 +48,7 @@ typedef struct bf_placement {
     const char *reason; /* why, in words, or why a fusion was declined */
 } bf_placement;
 
+bnff_status bf_pass_expand(bf_graph *g, const bf_settings *settings, bnff_error *error);
 bnff_status bf_pass_pool_first(bf_graph *g, const bf_settings *settings, bnff_error *error);
 bnff_status bf_pass_autodiff(bf_graph *g, const bf_settings *settings, bnff_error *error);
 bnff_status bf_pass_fission(bf_graph *g, const bf_settings *settings, bnff_error *error);

@@ -51,7 +51,7 @@ static void touch_task(bnff_plan *plan, int index)
     touch_program(plan, &task->load[1], index);
     touch_program(plan, &task->epilogue, index);
     if (task->kind == BF_TASK_SWEEP) return;
-    if (!task->load[0].count) touch(plan, task->x, index);
+    if (!task->load[0].count && task->x != task->out) touch(plan, task->x, index);
     if (!task->load[1].count) touch(plan, task->dy, index);
     if (!task->epilogue.count) touch(plan, task->out, index);
     if (task->kind == BF_TASK_STATS_MEAN) touch(plan, node->out[0], index);

@@ -120,13 +120,16 @@ static bool backward_columns(bf_conv *c)
 
 /* -- set-up -- */
 
+/* The forward of a transposed convolution is the data gradient of one: like a backward in all but its place. */
+static bool is_backward(const bf_task *task) { return task->kind == BF_TASK_CONV_BWD || task->kind == BF_TASK_DEPTHWISE_BWD; }
+
 static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
 {
     const bf_conv_attr *a = &node->a.conv;
-    const bool backward = node->op == BF_OP_CONV_BWD;
+    const bool backward = is_backward(task);
     const bf_value *x = &plan->graph.values[task->x];
     bf_conv *c = &task->conv;
-    *c = (bf_conv){.n = x->n, .h = x->h, .w = x->w, .c = x->c, .oc = a->oc, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
+    *c = (bf_conv){.n = x->n, .h = x->h, .w = x->w, .c = x->c, .oc = plan->graph.values[backward ? task->dy : task->out].c, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
                    .dh = a->dh, .dw = a->dw, .groups = a->groups, .taps = a->kh * a->kw, .algorithm = BF_DIRECT, .why = "the one there is"};
     c->oh = a->linear ? 1 : bf_conv_out(c->h, c->kh, c->sh, c->ph, c->dh);
     c->ow = a->linear ? 1 : bf_conv_out(c->w, c->kw, c->sw, c->pw, c->dw);
@@ -149,7 +152,7 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
 bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
 {
     const bf_node *node = &plan->graph.nodes[task->node];
-    const bool backward = node->op == BF_OP_CONV_BWD;
+    const bool backward = is_backward(task);
     describe(plan, task, node);
     bf_conv *c = &task->conv;
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];

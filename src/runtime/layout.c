@@ -31,7 +31,7 @@ static bool add_tie(cutter *c, int a, int a_first, int b, int b_first, int chann
 
 static bool is_depthwise(const bf_graph *g, const bf_node *node)
 {
-    const int x = node->op == BF_OP_CONV ? node->in[0] : node->in[1];
+    const int x = node->op == BF_OP_CONV_BWD ? node->in[1] : node->in[0];
     return node->a.conv.groups > 1 && node->a.conv.groups == g->values[x].c && node->a.conv.oc == g->values[x].c;
 }
 
@@ -51,10 +51,12 @@ static bool tie_all(cutter *c, const bf_node *node)
 static bool tie_node(cutter *c, const bf_node *node)
 {
     switch (node->op) {
+    case BF_OP_SHUFFLE: return true; /* any channel may go to any block */
     case BF_OP_CONV:
+    case BF_OP_CONVT:
     case BF_OP_CONV_BWD:
         if (is_depthwise(c->g, node)) return tie_all(c, node);
-        return node->op == BF_OP_CONV || node->out[0] < 0 || add_tie(c, node->in[1], 0, node->out[0], 0, c->g->values[node->out[0]].c);
+        return node->op != BF_OP_CONV_BWD || node->out[0] < 0 || add_tie(c, node->in[1], 0, node->out[0], 0, c->g->values[node->out[0]].c);
     case BF_OP_CONCAT: {
         int first = 0;
         for (int k = 0; k < node->in_count; k++) {

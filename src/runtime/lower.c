@@ -296,29 +296,29 @@ static bool lower_concat(lowering *l, int i)
 static bool lower_conv(lowering *l, int i)
 {
     const bf_node *node = &l->g->nodes[i];
-    const bool backward = node->op == BF_OP_CONV_BWD;
-    const int x = node->in[backward ? 1 : 0];
+    const bool transposed = node->op == BF_OP_CONVT, backward = node->op == BF_OP_CONV_BWD || transposed;
+    const int x = transposed ? node->out[0] : node->in[backward ? 1 : 0]; /* transposed: the convolution goes from the result to x */
     const bool depthwise = node->a.conv.groups > 1 && node->a.conv.groups == l->g->values[x].c && node->a.conv.oc == l->g->values[x].c;
     bf_task *task = new_task(l, backward ? (depthwise ? BF_TASK_DEPTHWISE_BWD : BF_TASK_CONV_BWD) : depthwise ? BF_TASK_DEPTHWISE : BF_TASK_CONV, i);
-    if (!task || !lower_load(l, x, &task->load[0])) return false;
-    task->x = x;
+    if (!task || (!transposed && !lower_load(l, x, &task->load[0]))) return false;
+    task->x = task->load[0].over = x;
     if (backward) {
         task->dy = node->in[0];
         if (!lower_load(l, task->dy, &task->load[1])) return false;
         for (int k = 0; k < 2; k++)
-            if (node->param[k] >= 0) l->plan->param_covered[node->param[k]] = true;
+            if (node->param[k] >= 0 && node->a.conv.want_dw) l->plan->param_covered[node->param[k]] = true;
     }
     return lower_result(l, task, i, node->out[0]);
 }
 
-static bool lower_pool(lowering *l, int i)
+/* Pools and their like: a forward one reads x, a backward one dy and perhaps x. */
+static bool lower_pool(lowering *l, int i, bf_task_kind kind)
 {
     const bf_node *node = &l->g->nodes[i];
-    const bool backward = node->op == BF_OP_MAXPOOL_BWD || node->op == BF_OP_AVGPOOL_BWD || node->op == BF_OP_GATE_REDUCE;
-    const bf_task_kind kind = node->op == BF_OP_GATE_REDUCE ? BF_TASK_GATE_REDUCE : backward ? BF_TASK_POOL_BWD : BF_TASK_POOL;
+    const bool backward = kind == BF_TASK_POOL_BWD || kind == BF_TASK_RESIZE_BWD || kind == BF_TASK_GATE_REDUCE;
     bf_task *task = new_task(l, kind, i);
     if (!task) return false;
-    task->x = node->op == BF_OP_AVGPOOL_BWD ? -1 : node->in[backward ? 1 : 0];
+    task->x = !backward ? node->in[0] : node->in_count > 1 ? node->in[1] : -1;
     if (task->x >= 0 && !lower_load(l, task->x, &task->load[0])) return false;
     if (backward) {
         task->dy = node->in[0];
@@ -383,9 +383,16 @@ static bool lower_node(lowering *l, int i)
     case BF_OP_OUTPUT:
     case BF_OP_INPUT_GRAD:  return lower_plain(l, i, BF_TASK_EXPORT);
     case BF_OP_CONV:
+    case BF_OP_CONVT:
     case BF_OP_CONV_BWD:    return lower_conv(l, i);
-    case BF_OP_MAXPOOL: case BF_OP_AVGPOOL: case BF_OP_MAXPOOL_BWD: case BF_OP_AVGPOOL_BWD:
-    case BF_OP_GATE_REDUCE: return lower_pool(l, i);
+    case BF_OP_MAXPOOL:
+    case BF_OP_AVGPOOL:     return lower_pool(l, i, BF_TASK_POOL);
+    case BF_OP_MAXPOOL_BWD:
+    case BF_OP_AVGPOOL_BWD: return lower_pool(l, i, BF_TASK_POOL_BWD);
+    case BF_OP_RESIZE:      return lower_pool(l, i, BF_TASK_RESIZE);
+    case BF_OP_RESIZE_BWD:  return lower_pool(l, i, BF_TASK_RESIZE_BWD);
+    case BF_OP_SHUFFLE:     return lower_pool(l, i, BF_TASK_SHUFFLE);
+    case BF_OP_GATE_REDUCE: return lower_pool(l, i, BF_TASK_GATE_REDUCE);
     case BF_OP_CONCAT:      return lower_concat(l, i);
     case BF_OP_SLICE:       return lower_copy(l, i, node->in[0], node->a.slice.first, node->out[0], 0, node->a.slice.channels);
     case BF_OP_COPY:        return lower_copy(l, i, node->in[0], node->a.slice.first, node->out[0], 0, node->a.slice.channels);

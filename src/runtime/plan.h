@@ -75,7 +75,7 @@ typedef struct bf_program {
 
 typedef enum bf_task_kind {
     BF_TASK_IMPORT, BF_TASK_EXPORT, BF_TASK_SWEEP, BF_TASK_CONV, BF_TASK_CONV_BWD, BF_TASK_DEPTHWISE, BF_TASK_DEPTHWISE_BWD,
-    BF_TASK_POOL, BF_TASK_POOL_BWD, BF_TASK_GATE_REDUCE, BF_TASK_STATS_MEAN, BF_TASK_FINALIZE, BF_TASK_GRAD_FINALIZE, BF_TASK_COLLECT, BF_TASK_CONST,
+    BF_TASK_POOL, BF_TASK_POOL_BWD, BF_TASK_RESIZE, BF_TASK_RESIZE_BWD, BF_TASK_SHUFFLE, BF_TASK_GATE_REDUCE, BF_TASK_STATS_MEAN, BF_TASK_FINALIZE, BF_TASK_GRAD_FINALIZE, BF_TASK_COLLECT, BF_TASK_CONST,
     BF_TASK_KIND_COUNT
 } bf_task_kind;
 
@@ -130,6 +130,12 @@ typedef struct bf_windows {
     int column_count;
 } bf_windows;
 
+/* Resizing: each output row is made of two input rows, each output column of two input columns. */
+typedef struct bf_resize {
+    bf_blend *rows, *columns; /* one an output row, column */
+    int most_rows;            /* of the input that the rows of a tile are made of (forward), or the rows of dy made of a tile's (backward) */
+} bf_resize;
+
 /* How a task's work is divided: pixel_cells x channel_cells cells; a tile is rows of an image, or whole images, or pixels of a line. */
 typedef struct bf_grid {
     int pixel_cells, channel_cells;
@@ -145,6 +151,7 @@ typedef struct bf_task {
     int x, dy, out;        /* values: input, output gradient, result; -1: none */
     bf_conv conv;
     bf_windows windows;
+    bf_resize resize;
     bf_grid grid;
     bf_program load[2];    /* prologues of the tensor inputs (x; or dy, x); empty: read in place */
     bf_program epilogue;   /* sweeps: all of their work. Empty: results go straight to storage */

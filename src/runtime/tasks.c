@@ -15,6 +15,9 @@ static const struct { const char *text; void (*run)(bnff_run *, const bf_task *)
     [BF_TASK_DEPTHWISE_BWD] = {"depthwise_bwd", bf_windows_backward},
     [BF_TASK_POOL] = {"pool_fwd", bf_windows_forward},
     [BF_TASK_POOL_BWD] = {"pool_bwd", bf_windows_backward},
+    [BF_TASK_RESIZE] = {"resize_fwd", bf_resize_forward},
+    [BF_TASK_RESIZE_BWD] = {"resize_bwd", bf_resize_backward},
+    [BF_TASK_SHUFFLE] = {"shuffle", bf_shuffle},
     [BF_TASK_GATE_REDUCE] = {"gate_reduce", bf_gate_reduce},
     [BF_TASK_STATS_MEAN] = {"stats_mean", bf_stats_mean},
     [BF_TASK_FINALIZE] = {"finalize", bf_bn_finalize},
@@ -39,6 +42,10 @@ bnff_status bf_task_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
         BF_TRY(bf_windows_setup(plan, task, error));
         bf_windows_divide(plan, task);
         return BNFF_OK;
+    case BF_TASK_RESIZE: case BF_TASK_RESIZE_BWD: return bf_resize_setup(plan, task, error);
+    case BF_TASK_SHUFFLE:
+        bf_shuffle_divide(plan, task);
+        return BNFF_OK;
     default:
         bf_sweep_divide(plan, task);
         return BNFF_OK;
@@ -50,6 +57,8 @@ void bf_task_free(bf_task *task)
     bf_conv_free(&task->conv);
     bf_free(task->windows.rows);
     bf_free(task->windows.columns);
+    bf_free(task->resize.rows);
+    bf_free(task->resize.columns);
     bf_program *programs[3] = {&task->load[0], &task->load[1], &task->epilogue};
     for (int i = 0; i < 3; i++) {
         for (int k = 0; k < programs[i]->count; k++) bf_free(programs[i]->steps[k].add_block);

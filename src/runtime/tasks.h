@@ -20,6 +20,12 @@ void bf_bn_collect(bnff_run *run, const bf_task *task);
 /* transfer.c: the caller's tensors in and out. */
 void bf_import(bnff_run *run, const bf_task *task);
 void bf_export(bnff_run *run, const bf_task *task);
+/* resize.c, shuffle.c: pixels and channels that move. */
+bnff_status bf_resize_setup(bnff_plan *plan, bf_task *task, bnff_error *error);
+void bf_resize_forward(bnff_run *run, const bf_task *task);
+void bf_resize_backward(bnff_run *run, const bf_task *task);
+void bf_shuffle(bnff_run *run, const bf_task *task);
+void bf_shuffle_divide(const bnff_plan *plan, bf_task *task);
 /* sweep.c: elementwise work and reductions as tasks of their own. */
 void bf_sweep(bnff_run *run, const bf_task *task);
 void bf_sweep_divide(const bnff_plan *plan, bf_task *task);

@@ -253,7 +253,7 @@ static void walk_task(model *m, const bf_task *task)
 {
     switch (task->kind) {
     case BF_TASK_CONV: case BF_TASK_CONV_BWD: case BF_TASK_DEPTHWISE: case BF_TASK_DEPTHWISE_BWD: case BF_TASK_POOL: case BF_TASK_POOL_BWD:
-    case BF_TASK_GATE_REDUCE: walk_tiles(m, task); break;
+    case BF_TASK_RESIZE: case BF_TASK_RESIZE_BWD: case BF_TASK_SHUFFLE: case BF_TASK_GATE_REDUCE: walk_tiles(m, task); break;
     case BF_TASK_IMPORT: case BF_TASK_EXPORT: walk_transfer(m, task); break;
     case BF_TASK_SWEEP: case BF_TASK_STATS_MEAN: walk_blocks(m, task); break;
     default: break; /* per-channel numbers */

@@ -64,7 +64,7 @@ void bf_label_node(const bf_graph *g, int node, bf_text *text)
 
 const char *bf_act_word(const bf_act *act)
 {
-    static const char *const words[] = {NULL, "relu", "relu6", "leaky relu", "silu", "hardswish", "sigmoid", "hardsigmoid"};
+    static const char *const words[] = {NULL, "relu", "relu6", "leaky relu", "silu", "hardswish", "sigmoid", "hardsigmoid", "tanh", "gelu", "elu", "mish"};
     return words[act->kind];
 }
 
@@ -80,6 +80,7 @@ static const char *step_word(const bf_step *s)
     case BF_STEP_DEFERRED: return "bn input gradient of all readers";
     case BF_STEP_SCALE: return "scale";
     case BF_STEP_SCALE_TO: return "scale + add to gradient";
+    case BF_STEP_MUL: return "product";
     case BF_STEP_GATE: return "gate";
     case BF_STEP_DROPOUT: return "dropout";
     case BF_STEP_COMPLETE: return "add what is stored";

@@ -85,6 +85,24 @@ static void arguments_are_checked(void **state)
     REFUSES(BNFF_E_SHAPE, bnff_mul(g, x, bnff_input(g, "y", 5)));
     REFUSES(BNFF_E_SHAPE, bnff_mul(g, bnff_input_sized(g, "y", 4, 5, 5), bnff_input_sized(g, "z", 4, 5, 6)));
     REFUSES(BNFF_E_ARG, bnff_input_sized(g, "y", 4, 0, 5));
+    REFUSES(BNFF_E_SHAPE, bnff_channel_shuffle(g, x, 3));
+    REFUSES(BNFF_E_SHAPE, bnff_channel_shuffle(g, x, 0));
+    REFUSES(BNFF_E_ARG, bnff_adaptive_maxpool(g, x, 1, 0));
+    REFUSES(BNFF_E_ARG, bnff_conv_transpose2d(g, NULL, x, &(bnff_conv_transpose_options){.out_channels = 3}));
+    REFUSES(BNFF_E_ARG, bnff_conv_transpose2d(g, "t", x, &(bnff_conv_transpose_options){.out_channels = 0}));
+    REFUSES(BNFF_E_ARG, bnff_conv_transpose2d(g, "t", x, &(bnff_conv_transpose_options){.out_channels = 3, .stride = {2}, .output_padding = {2}}));
+    REFUSES(BNFF_E_ARG, bnff_conv_transpose2d(g, "t", x, &(bnff_conv_transpose_options){.out_channels = 3, .padding = {-1}}));
+    REFUSES(BNFF_E_SHAPE, bnff_conv_transpose2d(g, "t", x, &(bnff_conv_transpose_options){.out_channels = 3, .groups = 2}));
+    REFUSES(BNFF_E_SHAPE, bnff_conv_transpose2d(g, "t", bnff_input_sized(g, "y", 4, 1, 1), &(bnff_conv_transpose_options){.out_channels = 3, .padding = {1}}));
+    REFUSES(BNFF_E_SHAPE, bnff_conv_transpose2d(g, "t", bnff_input_sized(g, "y", 4, 1 << 15, 1), &(bnff_conv_transpose_options){.out_channels = 3, .stride = {4096}}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){0}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){.size = {3, 0}}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){.size = {3, 3}, .scale = {2}}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){.scale = {-2}}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){.scale = {NAN}}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){.scale = {2}, .align_corners = true}));
+    REFUSES(BNFF_E_ARG, bnff_resize(g, x, &(bnff_resize_options){.scale = {2}, .mode = (bnff_resize_mode)7}));
+    REFUSES(BNFF_E_SHAPE, bnff_resize(g, bnff_input_sized(g, "y", 4, 1, 3), &(bnff_resize_options){.scale = {0.5}}));
     REFUSES(BNFF_E_ARG, bnff_input_sized(g, "y", 4, 5, 1 << 20));
     REFUSES(BNFF_E_ARG, bnff_scale(g, NULL, x, &(bnff_scale_options){.bias = true}));
     REFUSES(BNFF_E_ARG, bnff_scale(g, "x", x, &(bnff_scale_options){.bias = true}));
@@ -114,6 +132,11 @@ static bnff_graph *everything(void)
     const bnff_value aside = bnff_input_sized(g, "aside", 5, 6, 7), scaled = bnff_scale(g, "layer_scale", aside, &(bnff_scale_options){.weight = true, .offset = 0.5f});
     const bnff_value elu = bnff_activate(g, bnff_scale(g, NULL, scaled, &(bnff_scale_options){.factor = -2}), BNFF_ELU, 0.75f);
     bnff_output(g, bnff_mul(g, bnff_activate(g, elu, BNFF_GELU, 0), aside));
+    const bnff_conv_transpose_options up = {.out_channels = 6, .kernel = {3, 2}, .stride = {2}, .padding = {1, -1}, .output_padding = {1, -1}, .bias = true};
+    const bnff_value large = bnff_channel_shuffle(g, bnff_conv_transpose2d(g, "up", aside, &up), 3);
+    const bnff_value small = bnff_resize(g, large, &(bnff_resize_options){.scale = {0.7, 1.0 / 3}});
+    const bnff_value back = bnff_resize(g, small, &(bnff_resize_options){.size = {9, 11}, .mode = BNFF_RESIZE_BILINEAR, .align_corners = true});
+    bnff_output(g, bnff_adaptive_maxpool(g, back, 2, 3));
     return g;
 }
 

@@ -28,6 +28,9 @@ int net_input_sized(net *n, int channels, int height, int width);
 /* Its size comes with the plan, as input_sizes. */
 int net_input_planned(net *n, int channels, int height, int width);
 int net_conv(net *n, int x, bnff_conv_options options);
+int net_conv_transpose(net *n, int x, bnff_conv_transpose_options options);
+int net_shuffle(net *n, int x, int groups);
+int net_resize(net *n, int x, bnff_resize_options options);
 int net_bn(net *n, int x, const bnff_batchnorm_options *options);
 int net_act(net *n, int x, bnff_activation kind, float slope);
 int net_relu(net *n, int x);
@@ -35,6 +38,7 @@ int net_maxpool(net *n, int x, bnff_pool_options options);
 int net_avgpool(net *n, int x, bnff_pool_options options);
 int net_global(net *n, int x);
 int net_adaptive(net *n, int x, int height, int width);
+int net_adaptive_max(net *n, int x, int height, int width);
 int net_add(net *n, int a, int b);
 int net_mul(net *n, int a, int b);
 int net_scale(net *n, int x, bnff_scale_options options);

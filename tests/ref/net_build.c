@@ -123,6 +123,40 @@ int net_conv(net *n, int x, bnff_conv_options o)
     return added(n, op, value);
 }
 
+int net_conv_transpose(net *n, int x, bnff_conv_transpose_options o)
+{
+    net_op *op = new_op(n, OP_CONVT, o.out_channels, &x, 1);
+    const bnff_value value = bnff_conv_transpose2d(n->graph, name_of(n), at(n, x), &o);
+    pair_default(o.kernel, 1, 0);
+    pair_default(o.stride, 1, 0);
+    pair_default(o.dilation, 1, 0);
+    pair_default(o.padding, 0, 0);
+    pair_default(o.output_padding, 0, 0);
+    if (o.padding[1] < 0) o.padding[1] = 0;
+    if (o.output_padding[1] < 0) o.output_padding[1] = 0;
+    if (!o.groups) o.groups = 1;
+    op->transposed = o;
+    op->weight = new_param(n, "weight", BNFF_PARAM_CONV_WEIGHT, n->op[x].channels, o.out_channels / o.groups, o.kernel[0], o.kernel[1]);
+    if (o.bias) op->bias = new_param(n, "bias", BNFF_PARAM_BIAS, o.out_channels, 1, 1, 1);
+    return added(n, op, value);
+}
+
+int net_shuffle(net *n, int x, int groups)
+{
+    net_op *op = new_op(n, OP_SHUFFLE, n->op[x].channels, &x, 1);
+    op->groups = groups;
+    return added(n, op, bnff_channel_shuffle(n->graph, at(n, x), groups));
+}
+
+int net_resize(net *n, int x, bnff_resize_options o)
+{
+    net_op *op = new_op(n, OP_RESIZE, n->op[x].channels, &x, 1);
+    const bnff_value value = bnff_resize(n->graph, at(n, x), &o);
+    if (o.scale[1] == 0) o.scale[1] = o.scale[0];
+    op->resize = o;
+    return added(n, op, value);
+}
+
 int net_bn(net *n, int x, const bnff_batchnorm_options *o)
 {
     const int c = n->op[x].channels;
@@ -184,6 +218,14 @@ int net_adaptive(net *n, int x, int height, int width)
     return added(n, op, bnff_adaptive_avgpool(n->graph, at(n, x), height, width));
 }
 
+int net_adaptive_max(net *n, int x, int height, int width)
+{
+    net_op *op = new_op(n, OP_ADAPTIVE_MAX, n->op[x].channels, &x, 1);
+    op->size[0] = height;
+    op->size[1] = width;
+    return added(n, op, bnff_adaptive_maxpool(n->graph, at(n, x), height, width));
+}
+
 int net_global(net *n, int x)
 {
     net_op *op = new_op(n, OP_ADAPTIVE, n->op[x].channels, &x, 1);
@@ -240,10 +282,9 @@ int net_slice(net *n, int x, int first, int channels)
 /* Fixed height and width of x, through its operators; {0, 0} if they depend on the image. */
 static void fixed_size(const net *n, int x, int size[2])
 {
-    while (n->op[x].kind != OP_ADAPTIVE && n->op[x].kind != OP_LINEAR && n->op[x].ins) x = n->op[x].in[0];
+    while (n->op[x].kind != OP_ADAPTIVE && n->op[x].kind != OP_ADAPTIVE_MAX && n->op[x].kind != OP_LINEAR && n->op[x].kind != OP_RESIZE && n->op[x].ins) x = n->op[x].in[0];
     assert_true(!n->op[x].planned);
-    size[0] = n->op[x].kind == OP_LINEAR ? 1 : n->op[x].size[0];
-    size[1] = n->op[x].kind == OP_LINEAR ? 1 : n->op[x].size[1];
+    for (int d = 0; d < 2; d++) size[d] = n->op[x].kind == OP_LINEAR ? 1 : n->op[x].kind == OP_RESIZE ? n->op[x].resize.size[d] : n->op[x].size[d];
 }
 
 int net_linear(net *n, int x, int out_features, bool bias)

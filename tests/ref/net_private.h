@@ -4,7 +4,8 @@
 
 #include "net.h"
 
-typedef enum net_kind { OP_INPUT, OP_CONV, OP_BN, OP_ACT, OP_MAXPOOL, OP_AVGPOOL, OP_ADAPTIVE, OP_ADD, OP_MUL, OP_SCALE, OP_GATE, OP_CONCAT, OP_SLICE, OP_LINEAR, OP_DROPOUT } net_kind;
+typedef enum net_kind { OP_INPUT, OP_CONV, OP_BN, OP_ACT, OP_MAXPOOL, OP_AVGPOOL, OP_ADAPTIVE, OP_ADAPTIVE_MAX, OP_CONVT,
+                        OP_SHUFFLE, OP_RESIZE, OP_ADD, OP_MUL, OP_SCALE, OP_GATE, OP_CONCAT, OP_SLICE, OP_LINEAR, OP_DROPOUT } net_kind;
 
 enum { NET_OPS = 128, NET_INS = 8, NET_PARAMS = 320 };
 
@@ -22,9 +23,11 @@ typedef struct net_op {
     int in[NET_INS], ins, channels;
     bnff_conv_options conv;
     bnff_pool_options pool;
+    bnff_conv_transpose_options transposed;
+    bnff_resize_options resize;
     bnff_activation act;
     float slope, eps, momentum, p, factor, offset;
-    int size[2], first, dropout;     /* adaptive pooling or input, slice, number among the dropouts */
+    int size[2], first, dropout, groups;     /* adaptive pooling or input, slice, number among the dropouts */
     bool planned;                    /* an input whose size the plan is told */
     int weight, bias, mean, var;     /* parameter indices or -1 */
     bool live;                       /* an output depends on it; running statistics of others stay */

@@ -17,6 +17,13 @@ static void output_size(const net *n, const net_op *op, const net_setup *setup, 
         case OP_CONV:     size[d] = (in[d] + 2 * c->padding[d] - c->dilation[d] * (c->kernel[d] - 1) - 1) / c->stride[d] + 1; break;
         case OP_MAXPOOL:
         case OP_AVGPOOL:  size[d] = ref_pool_size(in[d], p->kernel[d], p->stride[d], p->padding[d], p->dilation[d], p->ceil_mode); break;
+        case OP_CONVT: {
+            const bnff_conv_transpose_options *t = &op->transposed;
+            size[d] = (in[d] - 1) * t->stride[d] - 2 * t->padding[d] + t->dilation[d] * (t->kernel[d] - 1) + t->output_padding[d] + 1;
+            break;
+        }
+        case OP_RESIZE:   size[d] = op->resize.size[d] ? op->resize.size[d] : (int)(in[d] * op->resize.scale[d]); break;
+        case OP_ADAPTIVE_MAX:
         case OP_ADAPTIVE: size[d] = op->size[d]; break;
         case OP_LINEAR:   size[d] = 1; break;
         case OP_INPUT:    size[d] = op->size[d] ? op->size[d] : in[d]; break;
@@ -86,6 +93,10 @@ static void forward_op(net *n, net_op *op, bool evaluate)
                !evaluate && !op->frozen_stats && op->live, &op->stats, &op->y);
         break;
     case OP_ACT:      ref_activate(x, op->act, op->slope, &op->y); break;
+    case OP_CONVT:    ref_conv_transpose(x, value(n, op->weight), value(n, op->bias), &op->transposed, &op->y); break;
+    case OP_SHUFFLE:  ref_shuffle(x, op->groups, &op->y); break;
+    case OP_RESIZE:   ref_resize(x, &op->resize, &op->y); break;
+    case OP_ADAPTIVE_MAX: ref_adaptive_max(x, &op->y); break;
     case OP_MAXPOOL:  ref_maxpool(x, &op->pool, &op->y); break;
     case OP_AVGPOOL:  ref_avgpool(x, &op->pool, &op->y); break;
     case OP_ADAPTIVE: ref_adaptive(x, &op->y); break;
@@ -124,6 +135,12 @@ static void backward_op(net *n, net_op *op)
         ref_bn_backward(&a->y, value(n, op->weight), &op->stats, !op->frozen_stats, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias));
         break;
     case OP_ACT:      ref_activate_backward(&a->y, op->act, op->slope, dy, &a->dy); break;
+    case OP_CONVT:
+        ref_conv_transpose_backward(&a->y, value(n, op->weight), &op->transposed, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias));
+        break;
+    case OP_SHUFFLE:  ref_shuffle_backward(op->groups, dy, &a->dy); break;
+    case OP_RESIZE:   ref_resize_backward(&a->y, &op->resize, dy, &a->dy); break;
+    case OP_ADAPTIVE_MAX: ref_adaptive_max_backward(&a->y, dy, &a->dy); break;
     case OP_MAXPOOL:  ref_maxpool_backward(&a->y, &op->pool, dy, &a->dy); break;
     case OP_AVGPOOL:  ref_avgpool_backward(&a->y, &op->pool, dy, &a->dy); break;
     case OP_ADAPTIVE: ref_adaptive_backward(&a->y, dy, &a->dy); break;

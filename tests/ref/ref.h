@@ -41,6 +41,11 @@ void ref_conv(const ref_tensor *x, const ref_tensor *weight, const ref_tensor *b
 void ref_conv_backward(const ref_tensor *x, const ref_tensor *weight, const bnff_conv_options *o, const ref_tensor *dy,
                        ref_tensor *dx, ref_tensor *dweight, ref_tensor *dbias);
 
+/* weight [C, OC/groups, KH, KW]: every x adds to the outputs it reaches. */
+void ref_conv_transpose(const ref_tensor *x, const ref_tensor *weight, const ref_tensor *bias, const bnff_conv_transpose_options *o, ref_tensor *y);
+void ref_conv_transpose_backward(const ref_tensor *x, const ref_tensor *weight, const bnff_conv_transpose_options *o, const ref_tensor *dy,
+                                 ref_tensor *dx, ref_tensor *dweight, ref_tensor *dbias);
+
 /* Batch normalization. batch: statistics of x, and the running ones move; else the running ones are used. gamma, beta may be NULL. */
 typedef struct ref_bn_stats { double *mean, *e_mean, *r, *e_r, *deviation; } ref_bn_stats; /* r = 1 / sqrt(var + eps), max |x - mean| */
 void ref_bn(const ref_tensor *x, const ref_tensor *gamma, const ref_tensor *beta, ref_tensor *running_mean, ref_tensor *running_var,
@@ -61,6 +66,16 @@ void ref_avgpool_backward(const ref_tensor *x, const bnff_pool_options *o, const
 /* To the size of y; global pooling is the size 1 x 1. */
 void ref_adaptive(const ref_tensor *x, ref_tensor *y);
 void ref_adaptive_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor *dx);
+
+/* The maximum of a cell, the first one where there are several. */
+void ref_adaptive_max(const ref_tensor *x, ref_tensor *y);
+void ref_adaptive_max_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor *dx);
+/* All fields of the options are set. */
+void ref_resize(const ref_tensor *x, const bnff_resize_options *o, ref_tensor *y);
+void ref_resize_backward(const ref_tensor *x, const bnff_resize_options *o, const ref_tensor *dy, ref_tensor *dx);
+/* y[.., i * groups + j] = x[.., j * (C / groups) + i] */
+void ref_shuffle(const ref_tensor *x, int groups, ref_tensor *y);
+void ref_shuffle_backward(int groups, const ref_tensor *dy, ref_tensor *dx);
 
 /* y = a + b;  y = x * gate[n,0,0,c];  y[.., first + i] = x[.., from + i] for a range of channels. */
 void ref_add(const ref_tensor *a, const ref_tensor *b, ref_tensor *y);

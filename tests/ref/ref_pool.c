@@ -135,6 +135,64 @@ void ref_adaptive(const ref_tensor *x, ref_tensor *y)
                 }
 }
 
+/* A cell as a max pooling of one window on a crop: the same first maximum, the same doubts. */
+typedef struct cell {
+    ref_tensor crop, dcrop, out;
+    int top, left;
+} cell;
+
+static cell cut_cell(const ref_tensor *x, int n, int oh, int ow, int out_h, int out_w)
+{
+    const int top = cell_begin(oh, x->h, out_h), bottom = cell_end(oh, x->h, out_h), left = cell_begin(ow, x->w, out_w), right = cell_end(ow, x->w, out_w);
+    cell k = {ref_new(1, bottom - top, right - left, x->c), ref_new(1, bottom - top, right - left, x->c), ref_new(1, 1, 1, x->c), top, left};
+    for (int h = top; h < bottom; h++)
+        for (int w = left; w < right; w++)
+            for (int c = 0; c < x->c; c++) {
+                const size_t to = ref_at(&k.crop, 0, h - top, w - left, c), from = ref_at(x, n, h, w, c);
+                k.crop.v[to] = x->v[from], k.crop.e[to] = x->e[from];
+            }
+    return k;
+}
+
+static void free_cell(cell *k)
+{
+    ref_free(&k->crop);
+    ref_free(&k->dcrop);
+    ref_free(&k->out);
+}
+
+static bnff_pool_options whole(const cell *k) { return (bnff_pool_options){.kernel = {k->crop.h, k->crop.w}, .stride = {1, 1}, .dilation = {1, 1}}; }
+
+void ref_adaptive_max(const ref_tensor *x, ref_tensor *y)
+{
+    for (int n = 0; n < y->n; n++)
+        for (int oh = 0; oh < y->h; oh++)
+            for (int ow = 0; ow < y->w; ow++) {
+                cell k = cut_cell(x, n, oh, ow, y->h, y->w);
+                const bnff_pool_options o = whole(&k);
+                ref_maxpool(&k.crop, &o, &k.out);
+                for (int c = 0; c < y->c; c++) y->v[ref_at(y, n, oh, ow, c)] = k.out.v[c], y->e[ref_at(y, n, oh, ow, c)] = k.out.e[c];
+                free_cell(&k);
+            }
+}
+
+void ref_adaptive_max_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor *dx)
+{
+    for (int n = 0; n < dy->n; n++)
+        for (int oh = 0; oh < dy->h; oh++)
+            for (int ow = 0; ow < dy->w; ow++) {
+                cell k = cut_cell(x, n, oh, ow, dy->h, dy->w);
+                const bnff_pool_options o = whole(&k);
+                for (int c = 0; c < dy->c; c++) k.out.v[c] = dy->v[ref_at(dy, n, oh, ow, c)], k.out.e[c] = dy->e[ref_at(dy, n, oh, ow, c)];
+                ref_maxpool_backward(&k.crop, &o, &k.out, &k.dcrop);
+                for (size_t i = 0; i < ref_count(&k.crop); i++) {
+                    const int c = (int)(i % (size_t)x->c), w = (int)(i / (size_t)x->c) % k.crop.w, h = (int)(i / (size_t)x->c) / k.crop.w;
+                    if (k.dcrop.v[i] != 0 || k.dcrop.e[i] != 0) ref_accumulate(dx, ref_at(dx, n, k.top + h, k.left + w, c), k.dcrop.v[i], k.dcrop.e[i]);
+                }
+                free_cell(&k);
+            }
+}
+
 void ref_adaptive_backward(const ref_tensor *x, const ref_tensor *dy, ref_tensor *dx)
 {
     for (int n = 0; n < dy->n; n++)

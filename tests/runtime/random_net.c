@@ -115,10 +115,51 @@ static int add_pool(drawing *d, int x)
     return made(d, max ? net_maxpool(d->n, x, o) : net_avgpool(d->n, x, o), size[0], size[1], d->c[x], false);
 }
 
+static int add_transposed(drawing *d, int x)
+{
+    bnff_conv_transpose_options o = {.out_channels = channels(), .bias = chance(50)};
+    int size[2];
+    for (int axis = 0; axis < 2; axis++) {
+        const int in = axis ? d->w[x] : d->h[x];
+        o.kernel[axis] = random_int(1, 4), o.stride[axis] = random_int(1, 3), o.dilation[axis] = chance(85) ? 1 : 2;
+        o.padding[axis] = chance(50) ? 0 : random_int(0, 2), o.output_padding[axis] = random_int(0, o.stride[axis] - 1);
+        size[axis] = (in - 1) * o.stride[axis] - 2 * o.padding[axis] + o.dilation[axis] * (o.kernel[axis] - 1) + o.output_padding[axis] + 1;
+        if (size[axis] < 1 || size[axis] > 16) return -1;
+    }
+    if (o.padding[1] == 0) o.padding[1] = -1; /* 0 would repeat the first */
+    if (o.output_padding[1] == 0) o.output_padding[1] = -1;
+    if (chance(20)) o.groups = o.out_channels = d->c[x];
+    const int v = made(d, net_conv_transpose(d->n, x, o), size[0], size[1], o.out_channels, false);
+    maybe_freeze(d, v);
+    return v;
+}
+
+static int add_resize(drawing *d, int x)
+{
+    bnff_resize_options o = {.mode = chance(60) ? BNFF_RESIZE_BILINEAR : BNFF_RESIZE_NEAREST};
+    o.align_corners = o.mode == BNFF_RESIZE_BILINEAR && chance(40);
+    if (chance(50)) {
+        o.size[0] = random_int(1, 14), o.size[1] = random_int(1, 14);
+        return made(d, net_resize(d->n, x, o), o.size[0], o.size[1], d->c[x], true);
+    }
+    static const double scales[] = {2, 2, 1.5, 0.5, 3};
+    o.scale[0] = scales[random_int(0, COUNT_OF(scales) - 1)], o.scale[1] = scales[random_int(0, COUNT_OF(scales) - 1)];
+    const int h = (int)(d->h[x] * o.scale[0]), w = (int)(d->w[x] * o.scale[1]);
+    return h < 1 || w < 1 || h > 16 || w > 16 ? -1 : made(d, net_resize(d->n, x, o), h, w, d->c[x], false);
+}
+
+static int add_shuffle(drawing *d, int x)
+{
+    int groups = random_int(1, d->c[x]);
+    while (d->c[x] % groups) groups--;
+    return like(d, net_shuffle(d->n, x, chance(40) && d->c[x] % 2 == 0 ? 2 : groups), x);
+}
+
 static int add_adaptive(drawing *d, int x)
 {
     const int h = chance(40) ? 1 : random_int(1, 5), w = h == 1 ? 1 : random_int(1, 5);
-    return made(d, h == 1 ? net_global(d->n, x) : net_adaptive(d->n, x, h, w), h, w, d->c[x], true);
+    const int v = h == 1 && chance(80) ? net_global(d->n, x) : chance(70) ? net_adaptive(d->n, x, h, w) : net_adaptive_max(d->n, x, h, w);
+    return made(d, v, h, w, d->c[x], true);
 }
 
 static int add_bn(drawing *d, int x)
@@ -206,7 +247,10 @@ static void grow(drawing *d)
     else if (kind <= 58) add_scale(d, x);
     else if (kind <= 66) like(d, net_add(d->n, x, partner(d, x, true)), x);
     else if (kind <= 76) add_concat(d, x);
-    else if (kind <= 84) add_slice(d, x);
+    else if (kind <= 80) add_slice(d, x);
+    else if (kind <= 82) add_shuffle(d, x);
+    else if (kind <= 84) add_transposed(d, x);
+    else if (kind <= 86) add_resize(d, x);
     else if (kind <= 90) add_pool(d, x);
     else if (kind <= 93) add_gate(d, x);
     else if (kind <= 95) add_adaptive(d, x);

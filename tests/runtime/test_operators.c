@@ -213,6 +213,7 @@ static void pooling_to_a_size(void **state)
         test_case("%s %dx%d to %dx%d", global ? "global" : "adaptive", k.h, k.w, k.oh, k.ow);
         net *n = net_new();
         const int x = net_input(n, 17);
+        net_output(n, net_adaptive_max(n, x, k.oh, k.ow));
         net_output(n, global ? net_global(n, x) : net_adaptive(n, x, k.oh, k.ow));
         net_check(n, &(net_setup){.batch = 3, .height = k.h, .width = k.w});
         net_free(&n);
@@ -321,12 +322,102 @@ static void inputs_of_other_sizes(void **state)
     net_free(&n);
 }
 
+static void transposed_convolutions(void **state)
+{
+    (void)state;
+    static const struct { int batch, c, h, w; bnff_conv_transpose_options o; } cases[] = {
+        {1, 1, 1, 1, {.out_channels = 1}},
+        {2, 5, 3, 4, {.out_channels = 17, .kernel = {2}, .stride = {2}, .bias = true}},
+        {1, 33, 3, 2, {.out_channels = 16, .kernel = {3}, .stride = {2}, .padding = {1}, .output_padding = {1}}},
+        {2, 17, 4, 3, {.out_channels = 35, .kernel = {4}, .stride = {2}, .padding = {1}, .bias = true}},
+        {1, 3, 5, 4, {.out_channels = 7, .kernel = {3}, .padding = {1}}},
+        {1, 4, 3, 3, {.out_channels = 6, .kernel = {3, 2}, .stride = {1, 3}, .padding = {2, -1}, .output_padding = {0, 2}, .dilation = {2, 1}}},
+        {1, 6, 2, 3, {.out_channels = 4, .kernel = {2}, .stride = {3}, .bias = true}},   /* pixels that nothing reaches */
+        {1, 6, 3, 2, {.out_channels = 9, .kernel = {3}, .stride = {2}, .groups = 3, .bias = true}},
+        {2, 17, 3, 3, {.out_channels = 17, .kernel = {4}, .stride = {2}, .padding = {1}, .groups = 17, .bias = true}}, /* depthwise */
+        {3, 8, 1, 1, {.out_channels = 5, .kernel = {4, 3}}},
+    };
+    FOR_EACH(k, cases) {
+        test_case("transposed conv %dx%dx%dx%d to %d, kernel %d stride %d", k.batch, k.h, k.w, k.c, k.o.out_channels, k.o.kernel[0], k.o.stride[0]);
+        net *n = net_new();
+        net_output(n, net_conv_transpose(n, net_input(n, k.c), k.o));
+        net_check(n, &(net_setup){.batch = k.batch, .height = k.h, .width = k.w});
+        net_free(&n);
+    }
+    for (int frozen = 0; frozen < 3; frozen++) { /* between normalizations, where levels fuse */
+        test_case("bn, relu, transposed conv%s, bn, relu, joined", frozen == 1 ? " with a frozen weight" : frozen == 2 ? " that is frozen" : "");
+        net *n = net_new();
+        const int x = net_relu(n, net_bn(n, net_conv(n, net_input(n, 3), (bnff_conv_options){.out_channels = 19}), NULL));
+        const int up = net_conv_transpose(n, x, (bnff_conv_transpose_options){.out_channels = 19, .kernel = {3}, .padding = {1}, .bias = true});
+        if (frozen == 1) net_freeze_one(n, up, false);
+        if (frozen == 2) net_freeze_params(n, up);
+        const int parts[2] = {net_relu(n, net_bn(n, up, NULL)), x};
+        net_output(n, net_conv(n, net_concat(n, parts, 2), (bnff_conv_options){.out_channels = 5}));
+        net_check(n, &(net_setup){.batch = 2, .height = 4, .width = 3});
+        net_check(n, &(net_setup){.batch = 2, .height = 4, .width = 3, .evaluate = true});
+        net_free(&n);
+    }
+}
+
+static void resizing(void **state)
+{
+    (void)state;
+    static const struct { int h, w; bnff_resize_options o; } cases[] = {
+        {3, 4, {.scale = {2}}}, {3, 4, {.scale = {2}, .mode = BNFF_RESIZE_BILINEAR}}, {3, 4, {.scale = {2}, .mode = BNFF_RESIZE_BILINEAR, .align_corners = true}},
+        {5, 7, {.size = {3, 10}}}, {5, 7, {.size = {3, 10}, .mode = BNFF_RESIZE_BILINEAR}}, {5, 7, {.size = {3, 10}, .mode = BNFF_RESIZE_BILINEAR, .align_corners = true}},
+        {1, 1, {.size = {4, 3}, .mode = BNFF_RESIZE_BILINEAR}}, {4, 5, {.size = {1, 1}, .mode = BNFF_RESIZE_BILINEAR, .align_corners = true}},
+        {4, 4, {.size = {4, 4}, .mode = BNFF_RESIZE_BILINEAR}}, {6, 5, {.scale = {1.5, 0.7}, .mode = BNFF_RESIZE_BILINEAR}}, {6, 5, {.scale = {0.6, 2.3}}},
+        {2, 3, {.size = {40, 37}, .mode = BNFF_RESIZE_BILINEAR}}, {40, 3, {.size = {7, 3}}},
+    };
+    static const int channels[] = {3, 33};
+    FOR_EACH(k, cases) FOR_EACH(c, channels) {
+        test_case("resize %dx%d of %d channels, %s%s size %dx%d scale %g,%g", k.h, k.w, c, k.o.mode ? "bilinear" : "nearest", k.o.align_corners ? " corners" : "",
+                  k.o.size[0], k.o.size[1], k.o.scale[0], k.o.scale[1]);
+        net *n = net_new();
+        net_output(n, net_resize(n, net_input(n, c), k.o));
+        net_check(n, &(net_setup){.batch = 2, .height = k.h, .width = k.w});
+        net_free(&n);
+    }
+    test_case("bn, relu, resize, bn");
+    net *n = net_new();
+    const int x = net_relu(n, net_bn(n, net_conv(n, net_input(n, 3), (bnff_conv_options){.out_channels = 35}), NULL));
+    const int parts[2] = {net_bn(n, net_resize(n, net_maxpool(n, x, (bnff_pool_options){.kernel = {2}}), (bnff_resize_options){.scale = {2}, .mode = BNFF_RESIZE_BILINEAR}), NULL), x};
+    net_output(n, net_conv(n, net_relu(n, net_concat(n, parts, 2)), (bnff_conv_options){.out_channels = 5, .kernel = {3}, .padding = {1}}));
+    net_check(n, &(net_setup){.batch = 2, .height = 6, .width = 4});
+    net_free(&n);
+}
+
+static void shuffles(void **state)
+{
+    (void)state;
+    static const struct { int c, groups; } cases[] = {{1, 1}, {4, 2}, {6, 3}, {116, 2}, {116, 58}, {96, 3}, {70, 7}, {33, 33}, {24, 1}};
+    FOR_EACH(k, cases) {
+        test_case("shuffle %d channels by %d", k.c, k.groups);
+        net *n = net_new();
+        net_output(n, net_shuffle(n, net_input(n, k.c), k.groups));
+        net_check(n, &(net_setup){.batch = 2, .height = 5, .width = 7});
+        net_free(&n);
+    }
+    test_case("a unit of ShuffleNet"); /* slice, branch, concat, shuffle, twice */
+    net *n = net_new();
+    int x = net_bn(n, net_conv(n, net_input(n, 3), (bnff_conv_options){.out_channels = 76}), NULL);
+    for (int i = 0; i < 2; i++) {
+        int y = net_relu(n, net_bn(n, net_conv(n, net_slice(n, x, 38, 38), (bnff_conv_options){.out_channels = 38}), NULL));
+        y = net_bn(n, net_conv(n, y, (bnff_conv_options){.out_channels = 38, .kernel = {3}, .padding = {1}, .groups = 38}), NULL);
+        const int parts[2] = {net_slice(n, x, 0, 38), net_relu(n, y)};
+        x = net_shuffle(n, net_concat(n, parts, 2), 2);
+    }
+    net_output(n, net_linear(n, net_global(n, x), 5, true));
+    net_check(n, &(net_setup){.batch = 2, .height = 4, .width = 5});
+    net_free(&n);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(conv_1x1), test(conv_3x3), test(conv_other_kernels), test(conv_groups), test(conv_depthwise), test(bn_alone), test(bn_frozen),
         test(activations), test(pooling), test(pooling_to_a_size), test(linear), test(add_and_gate), test(products_and_scales),
-        test(inputs_of_other_sizes),
+        test(inputs_of_other_sizes), test(transposed_convolutions), test(resizing), test(shuffles),
     };
     return run_all(tests);
 }

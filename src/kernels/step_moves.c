@@ -1,0 +1,90 @@
+/* Pixels and channels that move: permuted channels, pixels made of two others. */
+#include "kernels/formulas.h"
+
+/* -- channels -- */
+
+/* Lanes a[0], b[0], a[1], b[1], ...: two vectors of them. */
+BF_INLINE void interleave(vf a, vf b, vf *low, vf *high)
+{
+    vi to_low, to_high;
+    BF_UNROLL
+    for (int i = 0; i < V; i++) {
+        to_low[i] = i / 2 + i % 2 * V;
+        to_high[i] = (V + i) / 2 + i % 2 * V;
+    }
+    *low = __builtin_shuffle(a, b, to_low);
+    *high = __builtin_shuffle(a, b, to_high);
+}
+
+BF_INLINE vf every_second(vf a, vf b)
+{
+    vi even;
+    BF_UNROLL
+    for (int i = 0; i < V; i++) even[i] = 2 * i;
+    return __builtin_shuffle(a, b, even);
+}
+
+enum { NO_PATTERN, ZIP, UNZIP };
+
+/* A shuffle by two groups alternates between two runs of channels; its inverse takes every second one. */
+static int pattern_of(const int *index, int c)
+{
+    bool zip = true, unzip = true;
+    for (int i = 0; i < c; i++) {
+        zip &= index[i] == index[i % 2] + i / 2;
+        unzip &= index[i] == index[0] + 2 * i;
+    }
+    return zip ? ZIP : unzip ? UNZIP : NO_PATTERN;
+}
+
+void BF_ISA_NAME(permute)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, int c, const int *index)
+{
+    const int pattern = pattern_of(index, c);
+    for (int j = 0; j < n; j++, dst += ldd, src += lds) {
+        if (pattern == ZIP) {
+            for (int i = 0; i < c; i += 2 * V) {
+                vf low, high;
+                interleave(v_load(src + index[0] + i / 2), v_load(src + index[1] + i / 2), &low, &high);
+                v_store(dst + i, low);
+                if (i + V < c) v_store(dst + i + V, high);
+            }
+        } else if (pattern == UNZIP) {
+            for (int i = 0; i < c; i += V) v_store(dst + i, every_second(v_load(src + index[0] + 2 * i), v_load(src + index[0] + 2 * i + V)));
+        } else {
+            for (int i = 0; i < c; i++) dst[i] = src[index[i]];
+        }
+    }
+}
+
+/* -- pixels -- */
+
+BF_INLINE void blend_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, const bf_blend *blend, int n, const int c)
+{
+    for (int j = 0; j < n; j++, dst += ldd) {
+        const float *first = src + blend[j].first * lds, *second = src + blend[j].second * lds;
+        const vf weight = v_set(blend[j].weight), rest = v_set(1 - blend[j].weight);
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(dst + i, blend[j].weight == 0 ? v_load(first + i) : v_fma(weight, v_load(second + i), rest * v_load(first + i)));
+    }
+}
+void BF_ISA_NAME(blend_pixels)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, const bf_blend *blend, int n, int c)
+{
+    BF_BY_C(c, blend_any, dst, ldd, src, lds, blend, n);
+}
+
+BF_INLINE void blend_grad_any(float *dx, ptrdiff_t ldx, const bf_blend *blend, const float *g, ptrdiff_t ldg, int n, const int c)
+{
+    for (int j = 0; j < n; j++, g += ldg) {
+        float *first = dx + blend[j].first * ldx, *second = dx + blend[j].second * ldx;
+        const vf weight = v_set(blend[j].weight), rest = v_set(1 - blend[j].weight);
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(first + i, v_fma(rest, v_load(g + i), v_load(first + i)));
+        if (blend[j].weight == 0) continue;
+        BF_UNROLL
+        for (int i = 0; i < c; i += V) v_store(second + i, v_fma(weight, v_load(g + i), v_load(second + i)));
+    }
+}
+void BF_ISA_NAME(blend_pixels_grad)(float *dx, ptrdiff_t ldx, const bf_blend *blend, const float *g, ptrdiff_t ldg, int n, int c)
+{
+    BF_BY_C(c, blend_grad_any, dx, ldx, blend, g, ldg, n);
+}
