@@ -1,6 +1,6 @@
 /* The errors of convolution algorithms against float64, as JSON lines for numerics.py.
  *     numerics layers                          of single 3x3 convolutions: output, input gradient, weight gradient
- *     numerics gradients MODEL BATCH SIZE N    of a model's whole gradient, median over N inputs
+ *     numerics gradients MODEL BATCH SIZE N [smooth]   of a model's whole gradient, median over N inputs; smooth: without kinks
  * Errors are relative, in the Euclidean norm. "tf32" is what rounding the operands to 11 significant bits alone does, as tensor cores do by
  * default: a simulation, the sums being exact. */
 #include <bnff/bnff.h>
@@ -12,16 +12,18 @@
 
 typedef struct layer {
     const char *name;
-    int c, oc, size;
+    int images, c, oc, size;
 } layer;
 
-/* The 3x3 convolutions of stride 1 in DenseNet-121 and ResNet-50. */
+/* The 3x3 convolutions of stride 1 in DenseNet-121 and ResNet-50. How far a direct weight gradient is off grows with the pixels that are
+ * summed, so some are also taken with few images. */
 static const layer layers[] = {
-    {"densenet121 block 1", 128, 32, 56}, {"densenet121 block 2", 128, 32, 28}, {"densenet121 block 3", 128, 32, 14}, {"densenet121 block 4", 128, 32, 7},
-    {"resnet50 layer 1", 64, 64, 56},     {"resnet50 layer 2", 128, 128, 28},   {"resnet50 layer 3", 256, 256, 14},   {"resnet50 layer 4", 512, 512, 7},
+    {"densenet121 block 1", 8, 128, 32, 56},  {"densenet121 block 2", 32, 128, 32, 28}, {"densenet121 block 3", 32, 128, 32, 14},
+    {"densenet121 block 4", 32, 128, 32, 7},  {"resnet50 layer 1", 8, 64, 64, 56},      {"resnet50 layer 2", 16, 128, 128, 28},
+    {"resnet50 layer 3", 32, 256, 256, 14},   {"resnet50 layer 4", 32, 512, 512, 7},    {"densenet121 block 3", 2, 128, 32, 14},
+    {"densenet121 block 4", 2, 128, 32, 7},
 };
 
-enum { IMAGES = 2 };
 static const bnff_conv_options options_of = {.kernel = {3, 3}, .stride = {1, 1}, .padding = {1, 1}, .dilation = {1, 1}, .groups = 1};
 
 typedef struct tensors {
@@ -34,15 +36,15 @@ static void reference(tensors *t)
     o.out_channels = t->y.c;
     memset(t->dx.v, 0, ref_count(&t->dx) * sizeof *t->dx.v);
     memset(t->dw.v, 0, ref_count(&t->dw) * sizeof *t->dw.v);
-    ref_conv(&t->x, &t->w, NULL, &o, &t->y);
-    ref_conv_backward(&t->x, &t->w, &o, &t->dy, &t->dx, &t->dw, NULL);
+    conv64(&t->x, t->w.v, NULL, &o, &t->y);
+    conv64_backward(&t->x, t->w.v, &o, &t->dy, &t->dx, t->dw.v, NULL);
 }
 
 /* x as after a batch normalization and a ReLU, w and dy normal. */
 static tensors make(const layer *l)
 {
-    tensors t = {ref_new(IMAGES, l->size, l->size, l->c), ref_new(l->oc, l->c, 3, 3), ref_new(IMAGES, l->size, l->size, l->oc),
-                 ref_new(IMAGES, l->size, l->size, l->oc), ref_new(IMAGES, l->size, l->size, l->c), ref_new(l->oc, l->c, 3, 3)};
+    tensors t = {ref_new(l->images, l->size, l->size, l->c), ref_new(l->oc, l->c, 3, 3), ref_new(l->images, l->size, l->size, l->oc),
+                 ref_new(l->images, l->size, l->size, l->oc), ref_new(l->images, l->size, l->size, l->c), ref_new(l->oc, l->c, 3, 3)};
     for (size_t i = 0; i < ref_count(&t.x); i++) t.x.v[i] = fmax(0, (double)(float)random_normal());
     for (size_t i = 0; i < ref_count(&t.w); i++) t.w.v[i] = (double)(float)(random_normal() / sqrt(9.0 * l->c));
     for (size_t i = 0; i < ref_count(&t.dy); i++) t.dy.v[i] = (double)(float)random_normal();
@@ -70,8 +72,8 @@ static float *floats(const ref_tensor *t)
 
 static void print_layer(const layer *l, const char *algorithm, double y, double dx, double dw)
 {
-    printf("{\"layer\": \"%s\", \"channels\": [%d, %d], \"size\": %d, \"algorithm\": \"%s\", \"y\": %.4g, \"dx\": %.4g, \"dw\": %.4g}\n", l->name, l->c, l->oc,
-           l->size, algorithm, y, dx, dw);
+    printf("{\"layer\": \"%s\", \"images\": %d, \"channels\": [%d, %d], \"size\": %d, \"algorithm\": \"%s\", \"y\": %.4g, \"dx\": %.4g, \"dw\": %.4g}\n", l->name, l->images, l->c,
+           l->oc, l->size, algorithm, y, dx, dw);
     fflush(stdout);
 }
 
@@ -86,7 +88,7 @@ static void run_library(bnff_context *context, const layer *l, const char *algor
     o.out_channels = l->oc;
     check_ok(bnff_graph_create(&graph, &error), &error);
     bnff_output(graph, bnff_conv2d(graph, "conv", bnff_input(graph, "x", l->c), &o));
-    const bnff_plan_options plan_options = {.size = sizeof plan_options, .batch = IMAGES, .height = l->size, .width = l->size, .mode = BNFF_TRAIN,
+    const bnff_plan_options plan_options = {.size = sizeof plan_options, .batch = l->images, .height = l->size, .width = l->size, .mode = BNFF_TRAIN,
                                             .algorithm = algorithm, .input_gradients = true};
     check_ok(bnff_plan_create(context, graph, &plan_options, &plan, &error), &error);
     check_ok(bnff_pool_create(context, &pool, &error), &error);
@@ -146,20 +148,21 @@ static void compare_layers(void)
 
 /* -- Whole models -- */
 
-static void compare_gradients(const char *model, int batch, int size, int inputs)
+static void compare_gradients(const char *model, int batch, int size, int inputs, bool smooth)
 {
     ref_way ways[REF_WAYS];
-    const int count = ref_model_compare(model, batch, size, inputs, false, ways);
+    const int count = ref_model_compare(model, batch, size, inputs, smooth, ways);
     for (int w = 0; w < count; w++)
-        printf("{\"model\": \"%s\", \"batch\": %d, \"size\": %d, \"inputs\": %d, \"level\": \"%s\", \"algorithm\": \"%s\", \"error\": %.4g}\n", model, batch, size,
-               inputs, ways[w].level, ways[w].algorithm, ways[w].error);
+        printf("{\"model\": \"%s\", \"batch\": %d, \"size\": %d, \"inputs\": %d, \"smooth\": %s, \"level\": \"%s\", \"algorithm\": \"%s\", \"error\": %.4g}\n",
+               model, batch, size, inputs, smooth ? "true" : "false", ways[w].level, ways[w].algorithm, ways[w].error);
 }
 
 int main(int argc, char **argv)
 {
     test_case("numerics");
     if (argc == 2 && !strcmp(argv[1], "layers")) return compare_layers(), 0;
-    if (argc == 6 && !strcmp(argv[1], "gradients")) return compare_gradients(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5])), 0;
-    fprintf(stderr, "usage: numerics layers | gradients MODEL BATCH SIZE INPUTS\n");
+    if (argc >= 6 && !strcmp(argv[1], "gradients"))
+        return compare_gradients(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), argc > 6 && !strcmp(argv[6], "smooth")), 0;
+    fprintf(stderr, "usage: numerics layers | gradients MODEL BATCH SIZE INPUTS [smooth]\n");
     return 2;
 }
