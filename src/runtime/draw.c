@@ -14,7 +14,7 @@ typedef struct row {
     const bf_task *task;
     int count, reads, writes;
     double bytes;
-    bool words;      /* computes something on the way in or out: a second line */
+    int lines;       /* below its name */
 } row;
 
 typedef struct band {
@@ -92,16 +92,18 @@ static bool is_conv(const bf_task *t)
     return t->kind == BF_TASK_CONV || t->kind == BF_TASK_CONV_BWD || t->kind == BF_TASK_DEPTHWISE || t->kind == BF_TASK_DEPTHWISE_BWD;
 }
 
-/* Does it compute more than its name says? */
-static bool fuses(const drawing *d, const bf_task *task)
+/* Lines that say what is computed as it loads and as it stores: none for a sweep that does what its name says. */
+static int lines_of(const drawing *d, const bf_task *task)
 {
-    if (task->kind != BF_TASK_SWEEP) return task->load[0].count || task->load[1].count || task->epilogue.count;
-    bf_text words = {0};
-    bf_task_stores(task, &words);
-    d->svg->failed |= words.failed;
-    const bool several = words.data && strstr(words.data, " + ");
-    bf_text_free(&words);
-    return several;
+    bf_text loads = {0}, stores = {0};
+    bf_task_loads(task, &loads);
+    bf_task_stores(task, &stores);
+    d->svg->failed |= loads.failed || stores.failed;
+    const bool single = task->kind == BF_TASK_SWEEP && !(stores.data && strstr(stores.data, " + "));
+    const int lines = single ? 0 : (loads.length > 0) + (stores.length > 0);
+    bf_text_free(&loads);
+    bf_text_free(&stores);
+    return lines;
 }
 
 /* Rows of one column; tasks that touch no tensor are left out. */
@@ -113,7 +115,7 @@ static bool make_rows(drawing *d, int side)
     for (int t = 0; t < plan->task_count; t++) {
         const bf_task *task = &plan->tasks[t];
         row r = {.task = task, .count = 1, .bytes = task->bytes};
-        r.words = fuses(d, task);
+        r.lines = lines_of(d, task);
         count_sweeps(plan, &r);
         if (!r.reads && !r.writes) continue;
         row *last = d->row_count[side] ? &d->rows[side][d->row_count[side] - 1] : NULL;
@@ -201,7 +203,7 @@ static void print_bytes(const drawing *d, double bytes)
 
 static int row_height(const row *r)
 {
-    const int arrows = 4 * (r->reads + r->writes) + 4, lines = LINE * (1 + r->words) + 3;
+    const int arrows = 4 * (r->reads + r->writes) + 4, lines = LINE * (1 + r->lines) + 3;
     return arrows > lines ? arrows : lines;
 }
 
@@ -225,25 +227,31 @@ static void draw_bar(const drawing *d, double bytes, int x, int y)
     bf_text_add(d->svg, "</text>");
 }
 
+/* What a task computes on one of its ways, on the next line, if anything. */
+static void draw_words(const drawing *d, const char *way, void (*words)(const bf_task *, bf_text *), const bf_task *task, int x, int *y)
+{
+    bf_text text = {0};
+    words(task, &text);
+    d->svg->failed |= text.failed;
+    if (text.length) {
+        bf_text_add(d->svg, "<text class=\"fused\" x=\"%d\" y=\"%d\">%s", x, *y += LINE, way);
+        bf_text_xml(d->svg, text.data);
+        bf_text_add(d->svg, "</text>");
+    }
+    bf_text_free(&text);
+}
+
 static void draw_row(const drawing *d, int side, const row *r, int y)
 {
     const int x = MARGIN + side * COLUMN, height = row_height(r);
-    bf_text words = {0};
     bf_text_add(d->svg, "<rect class=\"%s\" x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"3\"/>", color_class(d, side, r), x, y, BOX, height - 1);
     bf_text_add(d->svg, "<text x=\"%d\" y=\"%d\">", x + 6, y + 12);
     bf_text_xml(d->svg, r->task->name);
     if (r->count > 1) bf_text_add(d->svg, " and %d more", r->count - 1);
     bf_text_add(d->svg, "</text>");
-    if (r->words) {
-        bf_task_loads(r->task, &words);
-        if (words.length) bf_text_add(&words, "  ");
-        if (r->task->epilogue.count) bf_text_add(&words, "\xE2\x86\x92 "), bf_task_stores(r->task, &words);
-        bf_text_add(d->svg, "<text class=\"fused\" x=\"%d\" y=\"%d\">", x + 14, y + 12 + LINE);
-        bf_text_xml(d->svg, words.data);
-        bf_text_add(d->svg, "</text>");
-        d->svg->failed |= words.failed;
-        bf_text_free(&words);
-    }
+    int line = y + 12;
+    if (r->lines) draw_words(d, "loading: ", bf_task_loads, r->task, x + 14, &line);
+    if (r->lines) draw_words(d, "storing: ", bf_task_stores, r->task, x + 14, &line);
     draw_arrows(d, r, x, y);
     draw_bar(d, r->bytes, x, y);
     bf_text_add(d->svg, "\n");
@@ -321,7 +329,7 @@ static void draw_head(const drawing *d)
                 p->settings.train ? "A training step" : "An evaluation", p->batch, p->height, p->width);
     static const char *const legend[] = {
         "Box: a task, which is one pass over the tensors it touches; blue convolution, orange a piece of batch normalization, green activation, grey the rest.",
-        "Second line of a box: what it computes besides, as it loads  \xE2\x86\x92 as it stores: the sub-layers that were fused into it.",
+        "Below its name: what it computes besides, as it loads what it reads and as it stores its result: the sub-layers that were fused into it.",
         "Arrows from and to the grey bar: tensors swept from memory (blue) and to memory (red). Red bar: modelled bytes through main memory, weights included.",
     };
     for (int i = 0; i < 3; i++) bf_text_add(d->svg, "<text x=\"%d\" y=\"%d\">%s</text>\n", MARGIN, 48 + LINE * i, legend[i]);

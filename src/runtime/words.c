@@ -74,12 +74,12 @@ static const char *step_word(const bf_step *s)
     case BF_STEP_AFFINE_ACT: return "normalise";
     case BF_STEP_ADD_ACT: return "add";
     case BF_STEP_AFFINE_ADD_ACT: return "normalise + add";
-    case BF_STEP_ACT_GRAD: return "derivative of";
-    case BF_STEP_AFFINE_ACT_GRAD: return "normalise + derivative of";
+    case BF_STEP_ACT_GRAD:
+    case BF_STEP_AFFINE_ACT_GRAD: return "derivative of";
     case BF_STEP_BN_DX: return "bn input gradient";
     case BF_STEP_DEFERRED: return "bn input gradient of all readers";
     case BF_STEP_SCALE: return "scale";
-    case BF_STEP_SCALE_TO: return "scale + add to gradient";
+    case BF_STEP_SCALE_TO: return "scale into gradient";
     case BF_STEP_MUL: return "product";
     case BF_STEP_GATE: return "gate";
     case BF_STEP_DROPOUT: return "dropout";
