@@ -64,7 +64,7 @@ static bnff_status bench_one(bnff_context *context, const bench_problem *p, cons
     *r = (struct result){.error = -1};
     bnff_status status = bench_rig_open(context, p, args->algorithm, &rig, error);
     if (status == BNFF_OK) status = measure(&rig, args->rounds, probes, r, error);
-    if (status == BNFF_OK && !args->no_check) r->error = bench_check(&rig.t, p, rig.want_dx);
+    if (status == BNFF_OK && !args->no_check) r->error = bench_check(&rig.t, p, rig.want_dx, !strcmp(args->algorithm, "direct"));
     bench_rig_close(&rig);
     return status;
 }

@@ -130,11 +130,12 @@ BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, 
     const ptrdiff_t rows = i / BF_LANES * panel + i % BF_LANES;
     bf_prefetch *const prefetch = g->prefetch;
     float *c = g->c + j * ldc + i;
+    const bool apart = form == FORM_NT && g->accumulate && g->apart;
     int since = 0; /* k-steps since the last prefetch */
     for (; pieces > 0; pieces--, j += N, c += N * ldc) {
         vf sums[28];
         BF_UNROLL
-        for (int q = 0; q < R * N; q++) sums[q] = g->accumulate ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
+        for (int q = 0; q < R * N; q++) sums[q] = g->accumulate && !apart ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
         for (const bf_gemm_pair *pair = g->pairs, *end = g->pairs + g->count; pair < end; pair++) {
             const float *a = pair->a + rows, *b = pair->b + j * bn, *ahead = pair + 1 < end ? pair[1].b + j * bn : g->pairs->b + (j + N) * bn;
             for (int k = pair->k, part; k > 0; k -= part, a += part * lda, b += part * bk, ahead += part) {
@@ -148,7 +149,7 @@ BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, 
             }
         }
         BF_UNROLL
-        for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, sums[q]);
+        for (int q = 0; q < R * N; q++) v_store(c + q / R * ldc + q % R * V, apart ? sums[q] + v_load(c + q / R * ldc + q % R * V) : sums[q]);
     }
 }
 

@@ -61,6 +61,7 @@ typedef struct bf_gemm {
     float *c;
     ptrdiff_t ldc;
     bool accumulate;
+    bool apart;            /* with accumulate: c is added to the sum of all products, not they to c: short sums round less. bn = 1 only */
     bf_prefetch *prefetch; /* or NULL */
 } bf_gemm;
 
@@ -69,6 +70,7 @@ typedef struct bf_blend {
     int first, second;
     float weight;
 } bf_blend;
+typedef struct bf_winograd bf_winograd; /* a row of tiles: winograd.h */
 
 /* Window kernels work on a run of n output pixels that all see the same taps: tap t of output pixel j is at
  * src + j*step + offset[t] (floats). 1 <= taps. */

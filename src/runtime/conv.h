@@ -10,13 +10,18 @@
 #ifndef BF_CONV_H
 #define BF_CONV_H
 
+#include "kernels/winograd.h"
 #include "runtime/plan.h"
 
 /* Fill task->conv from its node; flops and such as well. */
 bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error);
 void bf_conv_free(bf_conv *conv);
-/* Choose the grid, and the bytes of scratch and shared memory. */
-void bf_conv_divide(const bnff_plan *plan, bf_task *task);
+/* conv_choice.c: its algorithm and its grid. */
+void bf_conv_choose(const bnff_plan *plan, bf_task *task);
+/* conv_grid.c: the best way to divide it by an algorithm, and what that costs over its products alone. No tiles: there is none. */
+double bf_conv_grid(const bnff_plan *plan, const bf_task *task, bf_algorithm algorithm, bf_grid *grid);
+/* The bytes of scratch and shared memory. */
+void bf_conv_book(const bnff_plan *plan, bf_task *task);
 
 void bf_conv_forward(bnff_run *run, const bf_task *task);
 void bf_conv_backward(bnff_run *run, const bf_task *task);
@@ -55,5 +60,36 @@ void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed,
 /* Sum the partial weight gradients of all pixel cells, in order and in double, into the caller's array (outer blocks [first, last)). */
 void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *partial, int first, int last);
 
+/* -- Winograd's algorithms (conv_winograd.c) -- */
+
+/* The positions of the tiles of a visit, [position][block][tile][BF_BLOCK lanes]: operands of GEMMs lie side by side. */
+typedef struct bf_transformed {
+    float *at;
+    ptrdiff_t position, block; /* floats from one to the next */
+} bf_transformed;
+
+/* One block of images that rows of tiles lie over, shifted up and left by the padding. */
+typedef struct bf_plane {
+    float *pixels;         /* pixel 0 of image 0; only rows [first, last) of images of the visit are touched */
+    int height, width;
+    ptrdiff_t ld;
+    int first, last;
+    int ph, pw;
+} bf_plane;
+
+/* Tiles that cover `rows` rows of results of `images` images. */
+int bf_winograd_tiles(const bf_task *task, int images, int rows);
+/* Room for the largest visit. */
+bf_transformed bf_take_transformed(bf_scratch *s, const bf_task *task, int blocks);
+/* A transform of the kernel table for all tiles of a visit, between `plane` and a block of t. */
+void bf_winograd_over(const bf_task *task, const bf_tile *tile, void (*transform)(const bf_winograd *), const bf_plane *plane, const bf_transformed *t,
+                      int block, const float *bias);
+/* out = packed weights of block `outer` * in, position by position. */
+void bf_winograd_multiply(const bf_cell *cell, const bf_packing *p, int outer, const float *packed, int lanes, const bf_layout *inner, const bf_transformed *in,
+                          const bf_transformed *out, int tiles, bf_gemm_pair *pairs, bf_prefetch *prefetch);
+/* Add to the partial gradient of the transformed weights between dy and block xb of x, from B^T dy B and A x A^T: x is the output gradient
+ * of the convolution that makes dx from dy, so that its tiles need no halo. */
+void bf_winograd_add_gradient(const bf_cell *cell, int xb, const bf_layout *x, const bf_layout *dy, const bf_transformed *transformed_dy,
+                              const bf_transformed *spread_x, int tiles, float *partial, bf_prefetch *prefetch);
 
 #endif

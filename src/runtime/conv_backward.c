@@ -17,6 +17,7 @@ typedef struct tap_at {
 typedef struct memory {
     bf_sight dy;
     float *dy_scratch, *x_scratch, *tile, *temps;
+    bf_transformed dy_positions, block; /* of Winograd's algorithms: all of dy; a block of x, then of dx */
     bf_gemm_pair *pairs;
     tap_at *taps;
     bf_prefetch prefetch; /* x of the next block of input channels, and a share of the next tile's dy */
@@ -91,6 +92,10 @@ static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
     if (task->load[1].count) m.dy_scratch = bf_take(s, tile_dy_pixels(c, &task->grid) * (size_t)y->lanes * sizeof(float));
     if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
     if (task->epilogue.count) m.tile = bf_take(s, tile_x_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
+    if (c->algorithm != BF_DIRECT) {
+        m.dy_positions = bf_take_transformed(s, task, y->count);
+        m.block = bf_take_transformed(s, task, 1);
+    }
     return m;
 }
 
@@ -160,6 +165,34 @@ static const float *load_x(work *w, const bf_tile *tile, int b)
     return w->m.x_scratch - (ptrdiff_t)first * ld;
 }
 
+/* -- Winograd's algorithms: between pixels and positions -- */
+
+static int tiles_of(const work *w, const bf_tile *tile) { return bf_winograd_tiles(w->task, tile->image1 - tile->image0, tile->row1 - tile->row0); }
+
+static void transform_dy(work *w, const bf_tile *tile)
+{
+    const bf_conv *c = w->c;
+    bf_plane plane = {.height = c->oh, .width = c->ow, .ph = 2 - c->ph, .pw = 2 - c->pw};
+    dy_rows(c, tile->row0, tile->row1, &plane.first, &plane.last);
+    for (int b = 0; b < w->y->count; b++) {
+        plane.pixels = w->m.dy.base[b];
+        plane.ld = w->y->blocks[b].ld;
+        bf_winograd_over(w->task, tile, w->cell->k->winograd_input, &plane, &w->m.dy_positions, b, NULL);
+    }
+}
+
+/* A block of x, or of dx; `pixels` is pixel 0. */
+static bf_plane x_plane(const work *w, const bf_tile *tile, int xb, float *pixels)
+{
+    return (bf_plane){.pixels = pixels, .height = w->c->h, .width = w->c->w, .ld = w->x->blocks[xb].ld, .first = tile->row0, .last = tile->row1};
+}
+
+static void spread_x(work *w, const bf_tile *tile, const float *x, int xb)
+{
+    const bf_plane plane = x_plane(w, tile, xb, (float *)x);
+    bf_winograd_over(w->task, tile, w->cell->k->winograd_spread, &plane, &w->m.block, 0, NULL);
+}
+
 /* -- weight gradient -- */
 
 /* dW[tap] += sum over pairs of pixels; `columns` > channels when taps of the dense input are taken together. */
@@ -217,6 +250,11 @@ static void weight_gradient_line(work *w, const bf_tile *tile, const float *x, i
 static void weight_gradient(work *w, const bf_tile *tile, const float *x, int xb)
 {
     const bf_packing *p = &w->c->forward;
+    if (w->c->algorithm != BF_DIRECT) {
+        spread_x(w, tile, x, xb);
+        bf_winograd_add_gradient(w->cell, xb, w->x, w->y, &w->m.dy_positions, &w->m.block, tiles_of(w, tile), w->partial, &w->m.prefetch);
+        return;
+    }
     for (int ob = 0; ob < w->y->count; ob++) {
         if (p->inner[ob * p->inner_count + xb] == SIZE_MAX) continue;
         (w->c->line ? weight_gradient_line : weight_gradient_rows)(w, tile, x, xb, ob);
@@ -274,13 +312,19 @@ static void data_gradient_row(work *w, portion part, int image, int ih, int xb, 
     }
 }
 
-static void data_gradient(work *w, const bf_tile *tile, int xb)
+/* dx of block xb at `at`, pixel `first` of x. */
+static void data_gradient_winograd(work *w, const bf_tile *tile, int xb, float *at, size_t first)
+{
+    const int lanes = w->x->blocks[xb].ld;
+    bf_winograd_multiply(w->cell, &w->c->transposed, xb, w->packed, lanes, w->y, &w->m.dy_positions, &w->m.block, tiles_of(w, tile), w->m.pairs, &w->m.prefetch);
+    const bf_plane plane = x_plane(w, tile, xb, at - (ptrdiff_t)first * lanes);
+    bf_winograd_over(w->task, tile, w->cell->k->winograd_output, &plane, &w->m.block, 0, NULL);
+}
+
+static void data_gradient_direct(work *w, const bf_tile *tile, int xb, float *at)
 {
     const bf_conv *c = w->c;
-    size_t count;
-    const size_t first = x_range(c, tile, &count);
     const ptrdiff_t ld = w->x->blocks[xb].ld;
-    float *at = w->m.tile ? w->m.tile : bf_block_at(w->cell->run, w->task->out, xb) + (ptrdiff_t)first * ld;
     portion part = {0, 0};
     for (; part.first < w->y->count; part.first = part.last) {
         part.last = part.first + c->transposed.portion < w->y->count ? part.first + c->transposed.portion : w->y->count;
@@ -292,6 +336,17 @@ static void data_gradient(work *w, const bf_tile *tile, int xb)
         for (int image = tile->image0; !c->line && image < tile->image1; image++)
             for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) data_gradient_row(w, part, image, ih, xb, row);
     }
+}
+
+static void data_gradient(work *w, const bf_tile *tile, int xb)
+{
+    const bf_conv *c = w->c;
+    size_t count;
+    const size_t first = x_range(c, tile, &count);
+    const ptrdiff_t ld = w->x->blocks[xb].ld;
+    float *at = w->m.tile ? w->m.tile : bf_block_at(w->cell->run, w->task->out, xb) + (ptrdiff_t)first * ld;
+    if (c->algorithm != BF_DIRECT) data_gradient_winograd(w, tile, xb, at, first);
+    else data_gradient_direct(w, tile, xb, at);
     if (!w->m.tile) return;
     const bf_stretch s = {.block = xb, .pixel = first, .count = count, .tile = w->m.tile, .tile_ld = ld};
     bf_program_run(w->cell, &w->task->epilogue, &s, w->m.temps);
@@ -339,7 +394,7 @@ static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb
             bf_prefetch_load(w->cell, p, &w->task->load[1], w->task->dy, bf_share(w->y->count, last - first, xb - first), bf_share(w->y->count, last - first, xb - first + 1), from, to);
     }
     (void)x_range(w->c, tile, &count);
-    const double products = (double)count * w->x->blocks[xb].channels * w->y->lanes * w->c->taps / (w->c->line ? w->c->xstep : w->c->sh * w->c->sw);
+    const double products = (double)count * w->x->blocks[xb].channels * w->y->lanes * w->c->products / (w->c->line ? w->c->xstep : w->c->sh * w->c->sw);
     bf_prefetch_pace(w->cell, p, products * ((w->partial != NULL) + w->want_dx));
 }
 
@@ -365,11 +420,13 @@ static void pack_cell(const bf_cell *cell)
 static void clear_partial(const work *w, int first, int last)
 {
     const bf_packing *p = &w->c->forward;
+    const int parts = w->c->algorithm == BF_DIRECT ? 1 : w->c->products; /* a pair of blocks lies in one piece, or in positions */
     for (int ob = 0; ob < w->y->count; ob++)
-        for (int xb = first; xb < last; xb++)
-            if (p->inner[ob * p->inner_count + xb] != SIZE_MAX)
-                memset(w->partial + p->outer[ob] + p->inner[ob * p->inner_count + xb], 0,
-                       (size_t)w->c->taps * (size_t)w->x->blocks[xb].channels * (size_t)w->y->blocks[ob].ld * sizeof(float));
+        for (int q = 0; q < parts; q++)
+            for (int xb = first; xb < last; xb++)
+                if (p->inner[ob * p->inner_count + xb] != SIZE_MAX)
+                    memset(w->partial + p->outer[ob] + (size_t)q * p->tap[ob] + p->inner[ob * p->inner_count + xb], 0,
+                           (size_t)(w->c->products / parts * w->x->blocks[xb].channels * w->y->blocks[ob].ld) * sizeof(float));
 }
 
 static void backward_cell(const bf_cell *cell)
@@ -393,6 +450,7 @@ static void backward_cell(const bf_cell *cell)
     for (int i = bf_share(g->tiles, g->pixel_cells, p); i < end; i++) {
         const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
         load_dy(&w, &tile);
+        if (w.c->algorithm != BF_DIRECT) transform_dy(&w, &tile);
         if (w.bias) bias_gradient(&w, &tile);
         for (int xb = first; xb < last; xb++) {
             const float *x = w.partial ? load_x(&w, &tile, xb) : NULL;

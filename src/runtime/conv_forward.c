@@ -6,6 +6,7 @@
 typedef struct memory {
     bf_sight x;
     float *x_scratch, *tile, *temps;
+    bf_transformed in, out; /* of Winograd's algorithms: all of x, one block of y */
     bf_gemm_pair *pairs;
     struct tap_at *taps;
     bf_prefetch prefetch; /* of the next tile's x, a share with each block of output channels */
@@ -40,7 +41,12 @@ static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
     m.taps = bf_take(s, (size_t)task->conv.taps * sizeof *m.taps);
     m.pairs = bf_take(s, (size_t)task->conv.taps * (size_t)x->count * sizeof *m.pairs);
     m.temps = bf_take(s, load > epilogue ? load : epilogue);
-    if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(&task->conv, &task->grid) * (size_t)x->lanes * sizeof(float));
+    const bool direct = task->conv.algorithm == BF_DIRECT;
+    if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(&task->conv, &task->grid) * (size_t)(direct ? x->lanes : BF_BLOCK) * sizeof(float));
+    if (!direct) {
+        m.in = bf_take_transformed(s, task, x->count);
+        m.out = bf_take_transformed(s, task, 1);
+    }
     if (task->epilogue.count) m.tile = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * BF_BLOCK * sizeof(float));
     return m;
 }
@@ -72,25 +78,44 @@ static void x_range(const bf_conv *c, const bf_tile *tile, size_t *first, size_t
     *last = ((size_t)(tile->image1 - 1) * (size_t)c->h + (size_t)row1) * c->x_row;
 }
 
-/* Make all pixels of x that the tile reads visible: in storage, or computed into scratch by the prologue. */
-static void load_x(const bf_cell *cell, memory *m, const bf_tile *tile)
+/* Block b of x, so that pixel q is at q*ld: in storage, or its pixels [first, last) computed into scratch by the prologue. */
+static float *load_block(const bf_cell *cell, const memory *m, int b, size_t first, size_t last, float *scratch)
 {
     const bf_task *task = cell->task;
-    if (!task->load[0].count) {
-        for (int b = 0; b < m->x.count; b++) m->x.base[b] = bf_block_at(cell->run, task->x, b);
-        return;
+    const ptrdiff_t ld = m->x.blocks[b].ld;
+    if (!task->load[0].count) return bf_block_at(cell->run, task->x, b);
+    if (last > first) {
+        const bf_stretch s = {.block = b, .pixel = first, .count = last - first, .result = scratch, .result_ld = ld};
+        bf_program_run(cell, &task->load[0], &s, m->temps);
     }
+    return scratch - (ptrdiff_t)first * ld;
+}
+
+/* Make all pixels of x that the tile reads visible. */
+static void load_x(const bf_cell *cell, memory *m, const bf_tile *tile)
+{
     size_t first, last;
-    x_range(&task->conv, tile, &first, &last);
+    x_range(&cell->task->conv, tile, &first, &last);
     float *at = m->x_scratch;
     for (int b = 0; b < m->x.count; b++) {
-        const ptrdiff_t ld = m->x.blocks[b].ld;
-        if (last > first) {
-            const bf_stretch s = {.block = b, .pixel = first, .count = last - first, .result = at, .result_ld = ld};
-            bf_program_run(cell, &task->load[0], &s, m->temps);
-        }
-        m->x.base[b] = at - (ptrdiff_t)first * ld;
-        at += (ptrdiff_t)(last - first) * ld;
+        m->x.base[b] = load_block(cell, m, b, first, last, at);
+        if (at) at += (ptrdiff_t)(last - first) * m->x.blocks[b].ld;
+    }
+}
+
+/* The same for Winograd's algorithms: block by block into positions. */
+static void transform_x(const bf_cell *cell, memory *m, const bf_tile *tile)
+{
+    const bf_conv *c = &cell->task->conv;
+    size_t first, last;
+    x_range(c, tile, &first, &last);
+    const size_t image = (size_t)(tile->image1 - 1) * (size_t)c->h; /* rows before the last image of the tile */
+    bf_plane plane = {.height = c->h, .width = c->w, .ph = c->ph, .pw = c->pw};
+    if (last > first) plane.first = tile->image1 - tile->image0 > 1 ? 0 : (int)(first / c->x_row - image), plane.last = (int)(last / c->x_row - image);
+    for (int b = 0; b < m->x.count; b++) {
+        plane.pixels = load_block(cell, m, b, first, last, m->x_scratch);
+        plane.ld = m->x.blocks[b].ld;
+        bf_winograd_over(cell->task, tile, cell->k->winograd_input, &plane, &m->in, b, NULL);
     }
 }
 
@@ -201,6 +226,17 @@ static void forward_block(const bf_cell *cell, memory *m, target *t, const bf_ti
     }
 }
 
+/* The same by one of Winograd's algorithms. */
+static void winograd_block(const bf_cell *cell, memory *m, const target *t, const bf_tile *tile)
+{
+    const bf_task *task = cell->task;
+    const bf_conv *c = &task->conv;
+    const int tiles = bf_winograd_tiles(task, tile->image1 - tile->image0, tile->row1 - tile->row0);
+    bf_winograd_multiply(cell, &c->forward, t->block, t->packed, t->lanes, &cell->plan->layouts[task->x], &m->in, &m->out, tiles, m->pairs, &m->prefetch);
+    const bf_plane plane = {.pixels = t->at - (ptrdiff_t)t->pixel * t->ld, .height = c->oh, .width = c->ow, .ld = t->ld, .first = tile->row0, .last = tile->row1};
+    bf_winograd_over(task, tile, cell->k->winograd_output, &plane, &m->out, 0, t->bias);
+}
+
 /* Fetch a share of the next tile's x while block b of [first, last) is computed. */
 static void fetch_next(const bf_cell *cell, memory *m, const bf_tile *next, int b, int first, int last, double products)
 {
@@ -222,13 +258,16 @@ static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, co
     const size_t width = c->line ? 1 : (size_t)c->ow, height = c->line ? (size_t)c->ow : (size_t)c->oh;
     const size_t pixel = ((size_t)tile->image0 * height + (size_t)tile->row0) * width;
     const size_t pixels = ((size_t)(tile->image1 - tile->image0 - 1) * height + (size_t)tile->row1) * width - (size_t)tile->row0 * width;
-    load_x(cell, m, tile);
+    const bool direct = c->algorithm == BF_DIRECT;
+    const int results = direct ? 1 : bf_winograd_shape_of(c->algorithm).mh * bf_winograd_shape_of(c->algorithm).mw; /* of one product */
+    (direct ? load_x : transform_x)(cell, m, tile);
     for (int b = first; b < last; b++) {
         const int ld = y->blocks[b].ld;
         target t = {.ld = ld, .pixel = pixel, .block = b, .lanes = ld, .packed = packed, .bias = bias ? bias + y->blocks[b].lane : NULL};
         t.at = m->tile ? m->tile : bf_block_at(cell->run, task->out, b) + pixel * (size_t)ld;
-        fetch_next(cell, m, next, b, first, last, (double)pixels * ld * (double)(c->forward.tap[b] * (size_t)c->taps) / ld);
-        forward_block(cell, m, &t, tile);
+        fetch_next(cell, m, next, b, first, last, (double)pixels * (double)(c->forward.tap[b] * (size_t)c->products) / results);
+        if (direct) forward_block(cell, m, &t, tile);
+        else winograd_block(cell, m, &t, tile);
         if (!m->tile) continue;
         const bf_stretch s = {.block = b, .pixel = pixel, .count = pixels, .tile = m->tile, .tile_ld = ld};
         bf_program_run(cell, &task->epilogue, &s, m->temps);

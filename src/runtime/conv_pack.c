@@ -77,6 +77,26 @@ static void pack_panel(const weights *w, const bf_block *outer, int lane, const 
     else pack_columns(taps_of(w, inner->first, outer->first + lane), row, lanes, inner->channels, w->taps, to);
 }
 
+/* One pair of blocks in Winograd's positions, `position` floats apart: [panel][inner channel][16]. The filters of a data gradient are turned by
+ * 180 degrees. */
+static void pack_positions(const bf_kernels *k, const weights *w, bf_algorithm algorithm, const bf_block *outer, const bf_block *inner, bool outer_is_output,
+                           float *to, size_t position, size_t panel)
+{
+    const int count = bf_winograd_shape_of(algorithm).positions;
+    double taps[9][BF_BLOCK] = {{0}};
+    float positions[BF_WINOGRAD_POSITIONS][BF_BLOCK];
+    for (int i = 0; i < inner->channels; i++, to += BF_LANES) {
+        for (int o = 0; o < outer->channels; o++) {
+            const float *from = outer_is_output ? taps_of(w, outer->first + o, inner->first + i) : taps_of(w, inner->first + i, outer->first + o);
+            for (int t = 0; t < 9; t++) taps[t][o] = from ? (double)from[outer_is_output ? t : 8 - t] : 0;
+        }
+        k->winograd_filter(algorithm, (const double(*)[BF_BLOCK])taps, positions);
+        for (int q = 0; q < count; q++)
+            for (int lane = 0; lane < lanes_of(outer); lane += BF_LANES)
+                memcpy(to + (size_t)q * position + (size_t)(lane / BF_LANES) * panel, positions[q] + lane, BF_LANES * sizeof(float));
+    }
+}
+
 static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, const bf_layout *outer, const bf_layout *inner, bool outer_is_output,
                  float *packed, int first, int last)
 {
@@ -87,6 +107,11 @@ static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, 
         for (int i = 0; i < p->inner_count; i++) {
             const size_t at = p->inner[o * p->inner_count + i];
             if (at == SIZE_MAX) continue;
+            if (task->conv.algorithm != BF_DIRECT) {
+                pack_positions(run->plan->context->kernels, &w, task->conv.algorithm, &outer->blocks[o], &inner->blocks[i], outer_is_output,
+                               packed + p->outer[o] + at / panels, p->tap[o], p->tap[o] / panels);
+                continue;
+            }
             for (int lane = 0; lane < lanes; lane += BF_LANES)
                 pack_panel(&w, &outer->blocks[o], lane, &inner->blocks[i], outer_is_output, packed + p->outer[o] + at / panels + (size_t)(lane / BF_LANES) * panel);
         }
@@ -141,6 +166,28 @@ static void scatter_ungrouped(const unpacking *u, int k, int n, float sums[RUN][
         for (int q = 0; q < n; q++) gradient[q] = u->accumulate ? gradient[q] + sums[q][o] : sums[q][o];
 }
 
+/* One pair of blocks from Winograd's positions, where the filter was turned by 180 degrees; `from` is the pair's in the first cell's sums. */
+static void unpack_positions(const bf_kernels *k, const unpacking *u, bf_algorithm algorithm, const float *from, size_t position, size_t cell_stride, int cells)
+{
+    const int count = bf_winograd_shape_of(algorithm).positions, lanes = lanes_of(u->oc);
+    double positions[BF_WINOGRAD_POSITIONS][BF_BLOCK] = {{0}}, taps[9][BF_BLOCK];
+    for (int i = 0; i < u->ic->channels; i++, from += lanes) {
+        for (int q = 0; q < count; q++)
+            for (int o = 0; o < lanes; o++) {
+                double sum = 0;
+                for (int cell = 0; cell < cells; cell++) sum += (double)from[(size_t)q * position + (size_t)cell * cell_stride + (size_t)o];
+                positions[q][o] = sum;
+            }
+        k->winograd_filter_gradient(algorithm, (const double(*)[BF_BLOCK])positions, taps);
+        for (int o = 0; o < u->oc->channels; o++) {
+            const float *where = taps_of(&u->w, u->oc->first + o, u->ic->first + i);
+            if (!where) continue;
+            float *gradient = u->to + (where - u->w.at);
+            for (int t = 0; t < 9; t++) gradient[t] = (float)taps[8 - t][o] + (u->accumulate ? gradient[t] : 0);
+        }
+    }
+}
+
 void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *partial, int first, int last)
 {
     const bf_packing *p = &task->conv.forward;
@@ -151,6 +198,10 @@ void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *p
             const size_t at = p->inner[ob * p->inner_count + ib];
             if (at == SIZE_MAX) continue;
             u.oc = &dy->blocks[ob], u.ic = &x->blocks[ib];
+            if (task->conv.algorithm != BF_DIRECT) {
+                unpack_positions(run->plan->context->kernels, &u, task->conv.algorithm, partial + p->outer[ob] + at, p->tap[ob], p->floats, task->grid.pixel_cells);
+                continue;
+            }
             const int taps = u.w.taps, lanes = lanes_of(u.oc), count = u.ic->channels * taps;
             for (int k = 0; k < count; k += RUN) {
                 float sums[RUN][BF_BLOCK];

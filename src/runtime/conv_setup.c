@@ -28,12 +28,12 @@ static bool make_packing(const bnff_plan *plan, const bf_conv *conv, const bf_la
         const size_t lanes = (size_t)(outer->blocks[o].ld + BF_LANES - 1) / BF_LANES * BF_LANES;
         for (int i = 0; i < inner->count; i++) {
             const bool link = outer_is_output ? linked(conv, &outer->blocks[o], &inner->blocks[i]) : linked(conv, &inner->blocks[i], &outer->blocks[o]);
-            p->inner[o * inner->count + i] = link ? tap * (size_t)conv->taps : SIZE_MAX;
+            p->inner[o * inner->count + i] = link ? tap * (conv->algorithm == BF_DIRECT ? (size_t)conv->taps : 1) : SIZE_MAX;
             if (link) tap += (size_t)inner->blocks[i].channels * lanes;
         }
         p->outer[o] = p->floats;
         p->tap[o] = tap;
-        p->floats += tap * (size_t)conv->taps;
+        p->floats += tap * (size_t)conv->products;
     }
     /* Groups link few blocks: no portions, so that the first one always stores. */
     const size_t block = (size_t)conv->taps * BF_BLOCK * BF_BLOCK * sizeof(float), fit = plan->context->target.l2 / 4 / block;
@@ -130,7 +130,7 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
     const bf_value *x = &plan->graph.values[task->x];
     bf_conv *c = &task->conv;
     *c = (bf_conv){.n = x->n, .h = x->h, .w = x->w, .c = x->c, .oc = plan->graph.values[backward ? task->dy : task->out].c, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
-                   .dh = a->dh, .dw = a->dw, .groups = a->groups, .taps = a->kh * a->kw, .algorithm = BF_DIRECT, .why = "the one there is"};
+                   .dh = a->dh, .dw = a->dw, .groups = a->groups, .taps = a->kh * a->kw};
     c->oh = a->linear ? 1 : bf_conv_out(c->h, c->kh, c->sh, c->ph, c->dh);
     c->ow = a->linear ? 1 : bf_conv_out(c->w, c->kw, c->sw, c->pw, c->dw);
     c->depthwise = task->kind == BF_TASK_DEPTHWISE || task->kind == BF_TASK_DEPTHWISE_BWD;
@@ -143,6 +143,7 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
     c->xstep = whole ? c->h * c->w : 1;
     const bool pointwise = c->taps == 1 && c->sh == 1 && c->sw == 1 && !c->ph && !c->pw;
     c->line = !c->depthwise && !c->dense && (pointwise || whole);
+    c->products = c->taps;
     if (!c->line) return;
     if (pointwise) c->xstep = 1;
     c->ow = c->n * c->oh * c->ow;
@@ -155,6 +156,7 @@ bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
     const bool backward = is_backward(task);
     describe(plan, task, node);
     bf_conv *c = &task->conv;
+    if (!c->depthwise) bf_conv_choose(plan, task);
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
     bool ok = c->depthwise || make_packing(plan, c, y, x, true, &c->forward);
     if (ok && !c->depthwise && backward && task->out >= 0) ok = make_packing(plan, c, x, y, false, &c->transposed);

@@ -49,6 +49,12 @@ static void print_head(const bnff_plan *plan, bf_text *text)
     bf_text_add(text, "  main memory   %.2f GB read and written, modelled for a last-level cache of %.3g MiB\n", plan->traffic_bytes / 1e9, (double)plan->context->target.l3 / mib);
 }
 
+/* Does the plan say how this task multiplies, and why? */
+static bool chooses(const bnff_plan *plan, const bf_task *task)
+{
+    return plan->algorithm != BF_DIRECT && (task->kind == BF_TASK_CONV || task->kind == BF_TASK_CONV_BWD);
+}
+
 static void print_text(const bnff_plan *plan, bf_text *text)
 {
     print_head(plan, text);
@@ -72,6 +78,8 @@ static void print_text(const bnff_plan *plan, bf_text *text)
         bf_text_add(text, " ->");
         if (task->epilogue.count) bf_text_add(text, " ");
         bf_task_stores(task, text);
+        if (chooses(plan, task)) bf_text_add(text, "; %s: %s", bf_algorithm_text(task->conv.algorithm), task->conv.why);
+        if (chooses(plan, task) && task->conv.algorithm != BF_DIRECT) bf_text_add(text, ", modelled %.2f times direct", task->conv.gain);
         bf_text_add(text, "\n");
     }
 }
@@ -105,6 +113,7 @@ static void print_json(const bnff_plan *plan, bf_text *text)
         print_words(bf_task_loads, task, text);
         bf_text_add(text, ",\"storing\":");
         print_words(bf_task_stores, task, text);
+        if (chooses(plan, task)) bf_text_add(text, ",\"algorithm\":\"%s\",\"algorithm_reason\":\"%s\",\"algorithm_gain\":%.3f", bf_algorithm_text(task->conv.algorithm), task->conv.why, task->conv.gain);
         bf_text_add(text, "}");
     }
     bf_text_add(text, "]}\n");

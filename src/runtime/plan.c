@@ -11,7 +11,7 @@ static const struct named levels[] = {
     {"layerwise", BF_LAYERWISE}, {"mvf", BF_MVF}, {"rcf", BF_RCF}, {"bnff", BF_BNFF}, {"icf", BF_ICF}, {"tuned", BF_TUNED},
 };
 static const struct named algorithms[] = {
-    {"direct", BF_DIRECT}, {"auto", BF_AUTO}, {"fast", BF_FAST},
+    {"direct", BF_DIRECT}, {"f2", BF_F2}, {"f2x4", BF_F2X4}, {"f4", BF_F4}, {"auto", BF_AUTO}, {"fast", BF_FAST},
 };
 enum {
     LEVELS = sizeof levels / sizeof *levels, ALGORITHMS = sizeof algorithms / sizeof *algorithms, MOST_NAMES = 16,

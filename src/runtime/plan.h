@@ -81,12 +81,13 @@ typedef enum bf_task_kind {
 
 /* Packed weights: [outer block][panel of 16 of its lanes][inner block, if linked][tap][inner channel][lanes of the panel].
  * Weight gradients: [outer block][inner block, if linked][tap][inner channel][lanes of the outer block], of the same size.
+ * Winograd's algorithms: [outer block][position][panel][inner block, if linked][inner channel][lanes], and the same without panels.
  * Forward and weight gradient: outer = output channels; data gradient: outer = input channels. */
 typedef struct bf_packing {
     size_t *outer;         /* floats from the start to an outer block */
     size_t *tap;           /* floats of one tap of all of an outer block */
-    size_t *inner;         /* [outer][inner] floats of the outer block's weight gradient before an inner block; SIZE_MAX: no group of the
-                            * convolution links the two */
+    size_t *inner;         /* [outer][inner] floats of the outer block's weight gradient (or of one position of it) before an inner block;
+                            * SIZE_MAX: no group of the convolution links the two */
     int outer_count, inner_count;
     int portion;           /* inner blocks whose weights, for one outer block and all taps, stay in a quarter of L2 */
     size_t floats;
@@ -104,10 +105,12 @@ typedef struct bf_conv {
     int n, h, w, oh, ow, c, oc, kh, kw, sh, sw, ph, pw, dh, dw, groups;
     bf_algorithm algorithm;
     const char *why;       /* this algorithm, in words */
+    double gain;           /* modelled speed over BF_DIRECT */
     bool line;             /* a 1x1 or whole-image kernel: one line of `ow` output pixels, output j reads pixels j*xstep + tap */
     bool depthwise;
     bool dense;            /* x is the dense image input: taps of a filter row are contiguous */
     int xstep, taps;
+    int products;          /* matrices of packed weights: taps, or positions of a Winograd tile */
     size_t x_row;          /* pixels from one input row to the next */
     bf_packing forward, transposed;
     bf_columns *columns, *back_columns; /* forward and weight gradient; data gradient */

@@ -36,7 +36,7 @@ bnff_status bf_task_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
     case BF_TASK_CONV:
     case BF_TASK_CONV_BWD:
         BF_TRY(bf_conv_setup(plan, task, error));
-        bf_conv_divide(plan, task);
+        bf_conv_book(plan, task);
         return BNFF_OK;
     case BF_TASK_DEPTHWISE: case BF_TASK_DEPTHWISE_BWD: case BF_TASK_POOL: case BF_TASK_POOL_BWD:
         BF_TRY(bf_windows_setup(plan, task, error));

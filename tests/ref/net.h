@@ -58,6 +58,7 @@ typedef struct net_setup {
     int batch, height, width;
     bool evaluate;   /* an evaluation plan: no backward */
     double mean;     /* of the input's values, whose standard deviation is 1 */
+    const char *algorithm; /* of convolutions, whose errors the reference allows. NULL: the default; net_check takes direct and auto */
 } net_setup;
 
 /* Fill parameters, inputs and output gradients at random (from the test case), and compute everything in float64. */
@@ -65,7 +66,7 @@ void net_reference(net *n, const net_setup *setup);
 
 /* One way to run it. */
 typedef struct net_way {
-    const char *level, *algorithm, *isa; /* NULL: defaults */
+    const char *level, *isa; /* NULL: defaults */
     int threads, cells;      /* 0: 2 threads, cells as threads */
     enum { NET_NHWC, NET_NCHW, NET_STRIDED } layout;
     bool accumulate;         /* gradients are added to what is there */

@@ -143,7 +143,7 @@ static machine new_machine(net *n, const net_setup *setup, const net_way *way)
     }
     const bnff_plan_options plan = {
         .size = sizeof plan, .batch = setup->batch, .height = setup->height, .width = setup->width,
-        .mode = setup->evaluate ? BNFF_EVALUATE : BNFF_TRAIN, .level = way->level, .algorithm = way->algorithm, .cells = way->cells,
+        .mode = setup->evaluate ? BNFF_EVALUATE : BNFF_TRAIN, .level = way->level, .algorithm = setup->algorithm, .cells = way->cells,
         .frozen_params = frozen_params, .frozen_stats = frozen_stats, .input_gradients = !way->some_gradients && !setup->evaluate, .input_sizes = sizes,
     };
     check_ok(bnff_plan_create(m.context, n->graph, &plan, &m.plan, &error), &error);
@@ -179,7 +179,7 @@ void net_check_way(net *n, const net_setup *setup, const net_way *way)
     char name[400];
     snprintf(name, sizeof name, "%s", test_case_name());
     test_case("%s; level=%s conv=%s isa=%s threads=%d cells=%d %s%s%s%s", name, way->level ? way->level : "default",
-              way->algorithm ? way->algorithm : "default", way->isa ? way->isa : "best", way->threads, way->cells, layouts[way->layout],
+              setup->algorithm ? setup->algorithm : "default", way->isa ? way->isa : "best", way->threads, way->cells, layouts[way->layout],
               way->small_caches ? " small caches" : "", way->accumulate ? " accumulate" : "", way->some_gradients ? " some gradients" : "");
     machine on = new_machine(n, setup, way);
     memory m;
@@ -201,7 +201,8 @@ void net_check_way(net *n, const net_setup *setup, const net_way *way)
     test_case("%s", name);
 }
 
-void net_check(net *n, const net_setup *setup)
+/* All ways, or one half of them. */
+static void check_ways(net *n, const net_setup *setup, int half, int halves)
 {
     static const char *const isas[] = {NULL, "plain", "avx2", "avx512", "neon"};
     static const int cells[] = {1, 2, 3, 7, 64};
@@ -219,12 +220,24 @@ void net_check(net *n, const net_setup *setup)
             if (bnff_context_create(&options, &probe, NULL) != BNFF_OK) continue; /* not one of this machine's */
             bnff_context_destroy(&probe);
             const net_way way = {
-                .level = l < 0 ? NULL : bnff_level_name(l), .algorithm = turn / 2 % 2 ? "auto" : "direct", .isa = isa, .threads = 2,
+                .level = l < 0 ? NULL : bnff_level_name(l), .isa = isa, .threads = 2,
                 .cells = cells[turn % COUNT_OF(cells)], .layout = turn % 3, .accumulate = turn % 4 == 1, .some_gradients = turn % 7 == 3,
                 .small_caches = turn % 2,
             };
-            if (turn++ % EVERY == 0) net_check_way(n, setup, &way);
+            if (turn % EVERY == 0 && turn / EVERY / 2 % halves == half) net_check_way(n, setup, &way);
+            turn++;
         }
     FOR_EACH(c, cells)
-        if (c_at % EVERY == 0) net_check_way(n, setup, &(net_way){.algorithm = c % 2 ? "auto" : "direct", .threads = c % 3 + 1, .cells = c});
+        if (c_at % EVERY == 0 && c % halves == half) net_check_way(n, setup, &(net_way){.threads = c % 3 + 1, .cells = c});
+}
+
+void net_check(net *n, const net_setup *setup)
+{
+    static const char *const algorithms[] = {"direct", "auto"};
+    if (setup->algorithm) check_ways(n, setup, 0, 1);
+    for (int half = 0; !setup->algorithm && half < 2; half++) {
+        net_setup by = *setup;
+        by.algorithm = algorithms[half];
+        check_ways(n, &by, half, 2);
+    }
 }

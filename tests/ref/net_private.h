@@ -50,6 +50,7 @@ struct net {
     int params;
     net_out out[NET_OPS];
     int outs, dropouts;
+    double growth; /* of the errors of Winograd's algorithms over those of direct convolutions; 0: not used */
 };
 
 enum { NET_SEED = 1, NET_STEP = 5 }; /* of dropout */

@@ -80,20 +80,49 @@ static void dropout(const net_op *op, const ref_tensor *x, double *v, double *e,
 
 static ref_tensor *value(net *n, int param) { return param < 0 ? NULL : &n->param[param].value; }
 
+/* How much larger the errors of an algorithm's results may be than those of a direct sum. For random data the products of a tile, each of
+ * variance sum_k B^T[q][k]^2 * sum_k G[q][k]^2 in one dimension, are summed with weights A^T[i][q]^2: over a direct sum's 3 products that is
+ * 1.7, at most 11.3 and 8.2 for the points of F2, F2X4's long side and F4. In two dimensions a ninth as many products are summed, but
+ * the transforms round about 14 times more: sqrt(g1 g2 (C + 14) / 9C), largest at one channel. A weight gradient of one tile has (m1 m2)
+ * products for the transforms' roundings: sqrt(g1 g2 15 / (m1 m2)), at most 6.6 in one dimension for F4 and 9.1 for F2X4. */
+static double error_growth(const char *algorithm)
+{
+    static const struct { const char *name; double growth; } known[] = {{"f2", 4}, {"f2x4", 6}, {"auto", 6}, {"f4", 11}, {"fast", 11}};
+    if (!algorithm) algorithm = bnff_default_algorithm();
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (!strcmp(algorithm, known[i].name)) return known[i].growth;
+    return 0;
+}
+
+static bool may_be_winograd(const net *n, const net_op *op)
+{
+    const bnff_conv_options *o = &op->conv;
+    if (op->kind == OP_CONVT) return n->growth > 0 && op->transposed.kernel[0] == 3 && op->transposed.kernel[1] == 3; /* some task of it */
+    return n->growth > 0 && o->kernel[0] == 3 && o->kernel[1] == 3 && o->stride[0] == 1 && o->stride[1] == 1 && o->dilation[0] == 1 && o->dilation[1] == 1;
+}
+
+enum { TILE_REACH = 3 }; /* results of a 4x4 tile are so far apart */
+
 static void forward_op(net *n, net_op *op, bool evaluate)
 {
     const ref_tensor *x = op->ins ? &n->op[op->in[0]].y : NULL, *b = op->ins > 1 ? &n->op[op->in[1]].y : NULL;
     int first = 0;
     switch (op->kind) {
     case OP_INPUT:    break;
-    case OP_CONV:     ref_conv(x, value(n, op->weight), value(n, op->bias), &op->conv, &op->y); break;
+    case OP_CONV:
+        ref_conv(x, value(n, op->weight), value(n, op->bias), &op->conv, &op->y);
+        if (may_be_winograd(n, op)) ref_spread_errors(&op->y, TILE_REACH, n->growth);
+        break;
     case OP_BN:
         ref_bn_free(&op->stats);
         ref_bn(x, value(n, op->weight), value(n, op->bias), value(n, op->mean), value(n, op->var), op->eps, op->momentum,
                !evaluate && !op->frozen_stats && op->live, &op->stats, &op->y);
         break;
     case OP_ACT:      ref_activate(x, op->act, op->slope, &op->y); break;
-    case OP_CONVT:    ref_conv_transpose(x, value(n, op->weight), value(n, op->bias), &op->transposed, &op->y); break;
+    case OP_CONVT:
+        ref_conv_transpose(x, value(n, op->weight), value(n, op->bias), &op->transposed, &op->y);
+        if (may_be_winograd(n, op)) ref_spread_errors(&op->y, TILE_REACH, n->growth);
+        break;
     case OP_SHUFFLE:  ref_shuffle(x, op->groups, &op->y); break;
     case OP_RESIZE:   ref_resize(x, &op->resize, &op->y); break;
     case OP_ADAPTIVE_MAX: ref_adaptive_max(x, &op->y); break;
@@ -130,13 +159,19 @@ static void backward_op(net *n, net_op *op)
     int first = 0;
     switch (op->kind) {
     case OP_INPUT:    break;
-    case OP_CONV:     ref_conv_backward(&a->y, value(n, op->weight), &op->conv, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias)); break;
+    case OP_CONV:
+        ref_conv_backward(&a->y, value(n, op->weight), &op->conv, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias));
+        if (may_be_winograd(n, op)) ref_spread_errors(&a->dy, TILE_REACH, n->growth);
+        if (may_be_winograd(n, op) && gradient(n, op->weight)) ref_spread_tap_errors(gradient(n, op->weight), n->growth);
+        break;
     case OP_BN:
         ref_bn_backward(&a->y, value(n, op->weight), &op->stats, !op->frozen_stats, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias));
         break;
     case OP_ACT:      ref_activate_backward(&a->y, op->act, op->slope, dy, &a->dy); break;
     case OP_CONVT:
         ref_conv_transpose_backward(&a->y, value(n, op->weight), &op->transposed, dy, &a->dy, gradient(n, op->weight), gradient(n, op->bias));
+        if (may_be_winograd(n, op)) ref_spread_errors(&a->dy, TILE_REACH, n->growth);
+        if (may_be_winograd(n, op) && gradient(n, op->weight)) ref_spread_tap_errors(gradient(n, op->weight), n->growth);
         break;
     case OP_SHUFFLE:  ref_shuffle_backward(op->groups, dy, &a->dy); break;
     case OP_RESIZE:   ref_resize_backward(&a->y, &op->resize, dy, &a->dy); break;
@@ -213,6 +248,7 @@ static void mark_live(net *n)
 
 void net_reference(net *n, const net_setup *setup)
 {
+    n->growth = error_growth(setup->algorithm);
     fill_params(n);
     mark_wanted(n);
     mark_live(n);

@@ -45,6 +45,11 @@ void ref_conv_backward(const ref_tensor *x, const ref_tensor *weight, const bnff
 void ref_conv_transpose(const ref_tensor *x, const ref_tensor *weight, const ref_tensor *bias, const bnff_conv_transpose_options *o, ref_tensor *y);
 void ref_conv_transpose_backward(const ref_tensor *x, const ref_tensor *weight, const bnff_conv_transpose_options *o, const ref_tensor *dy,
                                  ref_tensor *dx, ref_tensor *dweight, ref_tensor *dbias);
+/* Winograd's algorithms (src/kernels/winograd.h) round whole tiles: e of an element becomes `growth` times the largest e within `reach` rows
+ * and columns of it, in its channel. */
+void ref_spread_errors(ref_tensor *t, int reach, double growth);
+/* The same for a 3x3 weight gradient: over the taps of a pair of channels. */
+void ref_spread_tap_errors(ref_tensor *dweight, double growth);
 
 /* Batch normalization. batch: statistics of x, and the running ones move; else the running ones are used. gamma, beta may be NULL. */
 typedef struct ref_bn_stats { double *mean, *e_mean, *r, *e_r, *deviation; } ref_bn_stats; /* r = 1 / sqrt(var + eps), max |x - mean| */

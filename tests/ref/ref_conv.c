@@ -112,6 +112,31 @@ void ref_conv_backward(const ref_tensor *x, const ref_tensor *weight, const bnff
     if (dbias) sum_channels(dy, dbias);
 }
 
+void ref_spread_errors(ref_tensor *t, int reach, double growth)
+{
+    ref_tensor e = ref_new(t->n, t->h, t->w, t->c);
+    for (int n = 0; n < t->n; n++)
+        for (int h = 0; h < t->h; h++)
+            for (int w = 0; w < t->w; w++)
+                for (int i = h < reach ? 0 : h - reach; i <= h + reach && i < t->h; i++)
+                    for (int j = w < reach ? 0 : w - reach; j <= w + reach && j < t->w; j++)
+                        for (int c = 0; c < t->c; c++) {
+                            double *to = &e.v[ref_at(&e, n, h, w, c)];
+                            *to = fmax(*to, growth * t->e[ref_at(t, n, i, j, c)]);
+                        }
+    for (size_t i = 0; i < ref_count(t); i++) t->e[i] = e.v[i];
+    ref_free(&e);
+}
+
+void ref_spread_tap_errors(ref_tensor *dweight, double growth)
+{
+    for (size_t first = 0; first < ref_count(dweight); first += 9) {
+        double most = 0;
+        for (int t = 0; t < 9; t++) most = fmax(most, growth * dweight->e[first + (size_t)t]);
+        for (int t = 0; t < 9; t++) dweight->e[first + (size_t)t] = most;
+    }
+}
+
 /* Index in x of feature i of image n, features counted in the order (c, h, w). */
 static size_t feature(const ref_tensor *x, int n, int i)
 {

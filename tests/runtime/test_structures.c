@@ -284,7 +284,8 @@ static net *new_network(int (*build)(net *n))
 
 static void train(const char *name, int (*build)(net *n))
 {
-    static const net_setup setups[] = {{.batch = 3, .height = 6, .width = 7}, {.batch = 1, .height = 9, .width = 4}};
+    static const net_setup setups[] = {{.batch = 3, .height = 6, .width = 7}, {.batch = 1, .height = 9, .width = 4},
+                                       {.batch = 2, .height = 5, .width = 7, .algorithm = "f2"}, {.batch = 1, .height = 7, .width = 5, .algorithm = "f4"}};
     FOR_EACH(setup, setups) {
         test_case("%s, %d images of %dx%d", name, setup.batch, setup.height, setup.width);
         net *n = new_network(build);
