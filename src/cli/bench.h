@@ -75,7 +75,6 @@ json_t *bench_machine_json(const bnff_context *context, double peak, double copy
 
 typedef struct bench_network {
     bnff_context *context;
-    const char *model; /* the caller's */
     int batch, height, width, channels, classes;
     bnff_graph *graph;
     bnff_state *state;
@@ -116,10 +115,12 @@ typedef struct bench_result {
     int retaken;
 } bench_result;
 
-/* Steps of each level in args->levels with each of args->algorithms in turn, args->rounds times, then the peak memory of each. results has
- * room for BENCH_SIDES; also after a failure the *count of them are to be freed with bench_results_free. */
-bnff_status bench_compare(bnff_context *context, const bench_arguments *args, const char *model, int batch, bench_probes *probes, bench_result *results,
-                          int *count, bnff_error *error);
+/* Takes over the strings of the results of one model at one batch: they are to be freed with bench_results_free. */
+typedef void (*bench_results_fn)(void *user, bench_result *results, int count);
+/* For every batch of every model: steps of each level in args->levels with each of args->algorithms in turn, args->rounds times, then the peak
+ * memory of each, then take(). What cannot be run is reported, added to *failures ({"model", "batch", "error"}; NULL: nowhere) and passed
+ * over. An exit code. */
+int bench_compare(bnff_context *context, const bench_arguments *args, bench_probes *probes, bench_results_fn take, void *user, json_t *failures);
 void bench_results_free(bench_result *results, int count);
 json_t *bench_result_json(const bench_result *result);
 /* Peak resident memory of two steps in a process of its own; 0 if it could not be had. */

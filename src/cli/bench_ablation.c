@@ -97,55 +97,64 @@ static json_t *json_runs(const ablation *a)
 
 /* -- The command --------------------------------------------------------------------------------------------------- */
 
-/* Every batch of every model. */
-static bnff_status measure(bnff_context *context, const bench_arguments *args, bench_probes *probes, ablation *a, bnff_error *error)
+static void take_results(void *user, bench_result *results, int count)
 {
-    bnff_status status = BNFF_OK;
-    const char *list = args->models;
-    for (char *model; status == BNFF_OK && (model = bench_next_word(&list)); free(model)) {
-        for (int b = 0; status == BNFF_OK && b < args->batch_count; b++) {
-            ablation_group *groups = cli_alloc((size_t)a->count + 1, sizeof *groups);
-            if (a->count) memcpy(groups, a->groups, (size_t)a->count * sizeof *groups);
-            free(a->groups);
-            a->groups = groups;
-            ablation_group *g = &groups[a->count++];
-            status = bench_compare(context, args, model, args->batches[b], probes, g->results, &g->count, error);
-        }
-    }
-    return status;
+    ablation *a = user;
+    ablation_group *groups = cli_alloc((size_t)a->count + 1, sizeof *groups);
+    if (a->count) memcpy(groups, a->groups, (size_t)a->count * sizeof *groups);
+    free(a->groups);
+    a->groups = groups;
+    memcpy(groups[a->count].results, results, (size_t)count * sizeof *results);
+    groups[a->count++].count = count;
+}
+
+/* Bandwidths, or better ones than were found before: the projection must not rest on a disturbed moment. */
+static bnff_status measure_bandwidth(bnff_context *context, ablation *a, bnff_error *error)
+{
+    double read, copy;
+    const bnff_status status = bnff_measure_bandwidth(context, 0.3, &read, &copy, error);
+    if (status) return status;
+    if (read > a->read) a->read = read;
+    if (copy > a->copy) a->copy = copy;
+    return BNFF_OK;
+}
+
+static int print_json(const ablation *a, const bnff_context *context, const bench_arguments *args, json_t *failures)
+{
+    return cli_json_print(json_pack("{s:o, s:{s:f, s:s}, s:o, s:O}", "machine", bench_machine_json(context, a->peak, a->copy), "projection", "gbs_per_core",
+                                    args->gbs_per_core, "formula", "max(step - traffic/copying, 0) + traffic/(gbs_per_core * threads)", "runs", json_runs(a),
+                                    "failures", failures));
+}
+
+static void print_tables(const ablation *a, const bnff_context *context)
+{
+    for (int i = 0; i < a->count; i++) print_group(a, &a->groups[i]);
+    print_legend(a);
+    bench_print_machine(context, a->peak, a->read, a->copy);
 }
 
 static int bench(bnff_context *context, const bench_arguments *args)
 {
     bnff_error error;
     ablation a = {.threads = args->threads, .projected = 1e9 * args->gbs_per_core * args->threads};
-    if (bnff_measure_bandwidth(context, 0.3, &a.read, &a.copy, &error)) return cli_fail(&error);
+    if (measure_bandwidth(context, &a, &error)) return cli_fail(&error);
     bench_probes probes;
     bench_probes_begin(&probes, context);
-    bnff_status status = measure(context, args, &probes, &a, &error);
-    double read, copy; /* once more: the projection must not rest on a disturbed moment */
-    if (status == BNFF_OK) status = bnff_measure_bandwidth(context, 0.3, &read, &copy, &error);
-    if (status == BNFF_OK && read > a.read) a.read = read;
-    if (status == BNFF_OK && copy > a.copy) a.copy = copy;
+    json_t *failures = json_array();
+    int code = bench_compare(context, args, &probes, take_results, &a, failures);
+    if (code != EXIT_USAGE && measure_bandwidth(context, &a, &error)) code = cli_fail(&error);
     a.peak = bench_probes_median(&probes);
     bench_probes_end(&probes);
     bnff_machine machine = {.size = sizeof machine};
     bnff_machine_describe(&machine);
     snprintf(a.machine, sizeof a.machine, "%s, %s, %d threads", machine.cpu, bnff_context_isa(context), args->threads);
-    int code = status ? cli_fail(&error) : EXIT_DONE;
-    if (code == EXIT_DONE && args->svg) code = ablation_draw(&a, args->svg);
-    if (code == EXIT_DONE && args->json)
-        code = cli_json_print(json_pack("{s:o, s:{s:f, s:s}, s:o}", "machine", bench_machine_json(context, a.peak, a.copy), "projection", "gbs_per_core",
-                                        args->gbs_per_core, "formula", "max(step - traffic/copying, 0) + traffic/(gbs_per_core * threads)", "runs",
-                                        json_runs(&a)));
-    else if (code == EXIT_DONE) {
-        for (int i = 0; i < a.count; i++) print_group(&a, &a.groups[i]);
-        print_legend(&a);
-        bench_print_machine(context, a.peak, a.read, a.copy);
-    }
+    const int drawn = a.count && args->svg ? ablation_draw(&a, args->svg) : EXIT_DONE;
+    if (args->json && code != EXIT_USAGE) print_json(&a, context, args, failures);
+    else if (a.count) print_tables(&a, context);
     for (int i = 0; i < a.count; i++) bench_results_free(a.groups[i].results, a.groups[i].count);
     free(a.groups);
-    return code;
+    json_decref(failures);
+    return code != EXIT_DONE ? code : drawn;
 }
 
 /* All levels, least restructured first, with the strongest that does not restructure behind the one that restructures least. */

@@ -113,8 +113,9 @@ static void summarize(const struct side *side, double peak, bench_result *r)
     r->retaken = side->retaken;
 }
 
-bnff_status bench_compare(bnff_context *context, const bench_arguments *args, const char *model, int batch, bench_probes *probes, bench_result *results,
-                          int *count, bnff_error *error)
+/* One model at one batch. results has room for BENCH_SIDES; also after a failure *count of them are to be freed. */
+static bnff_status compare(bnff_context *context, const bench_arguments *args, const char *model, int batch, bench_probes *probes, bench_result *results,
+                           int *count, bnff_error *error)
 {
     bench_network network;
     struct side sides[BENCH_SIDES] = {{0}};
@@ -143,6 +144,34 @@ bnff_status bench_compare(bnff_context *context, const bench_arguments *args, co
         free(sides[s].samples);
     }
     return status;
+}
+
+static int report(const char *model, int batch, const bnff_error *error, json_t *failures)
+{
+    bnff_error named = *error;
+    snprintf(named.message, sizeof named.message, "%s: %.900s", model, error->message);
+    if (failures) json_array_append_new(failures, json_pack("{s:s, s:i, s:o}", "model", model, "batch", batch, "error", cli_json_string(error->message)));
+    return cli_fail(&named);
+}
+
+int bench_compare(bnff_context *context, const bench_arguments *args, bench_probes *probes, bench_results_fn take, void *user, json_t *failures)
+{
+    int code = EXIT_DONE;
+    const char *list = args->models;
+    for (char *model; code != EXIT_USAGE && (model = bench_next_word(&list)); free(model)) {
+        for (int b = 0; code != EXIT_USAGE && b < args->batch_count; b++) {
+            bench_result results[BENCH_SIDES];
+            bnff_error error;
+            int count;
+            if (compare(context, args, model, args->batches[b], probes, results, &count, &error)) {
+                code = report(model, args->batches[b], &error, failures);
+                bench_results_free(results, count);
+            } else {
+                take(user, results, count);
+            }
+        }
+    }
+    return code;
 }
 
 void bench_results_free(bench_result *results, int count)

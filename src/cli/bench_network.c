@@ -26,7 +26,7 @@ bnff_status bench_network_open(bnff_context *context, const char *model, int bat
 {
     bnff_model_info info = {0};
     bnff_model_find(model, &info); /* an unknown name fails in bnff_model_build, with a hint */
-    *n = (bench_network){.context = context, .model = model, .batch = batch, .height = height ? height : info.default_size, .width = width ? width : info.default_size,
+    *n = (bench_network){.context = context, .batch = batch, .height = height ? height : info.default_size, .width = width ? width : info.default_size,
                          .channels = 3};
     n->classes = info.default_size >= 128 ? 1000 : 10;
     const bnff_model_options options = {.classes = n->classes, .channels = n->channels};
@@ -126,7 +126,7 @@ bnff_status bench_network_plan(bench_network *n, const char *level, const char *
         char needs[32], free_now[32], size[24];
         bnff_plan_destroy(plan);
         error->status = BNFF_E_MEMORY;
-        snprintf(error->message, sizeof error->message, "%s, level %s: a step of batch %d at %s pixels needs %s, %s free", n->model, level, n->batch,
+        snprintf(error->message, sizeof error->message, "level %s: a step of batch %d at %s pixels needs %s, %s free", level, n->batch,
                  bench_size_text(n->height, n->width, size), cli_bytes(needs, (double)need), cli_bytes(free_now, (double)available));
         hint_batch(n, &options, need, available, error);
         return BNFF_E_MEMORY;

@@ -33,26 +33,22 @@ static void print_result(const bench_result *r)
     fflush(stdout);
 }
 
-/* Every batch of every model. */
-static bnff_status bench_models(bnff_context *context, const bench_arguments *args, bench_probes *probes, json_t *runs, bnff_error *error)
+/* Where the results go: into the document, or on the screen as they come. */
+struct table {
+    json_t *runs; /* NULL: print */
+    bool begun;
+};
+
+static void take_results(void *user, bench_result *results, int count)
 {
-    bnff_status status = BNFF_OK;
-    bool first = true;
-    const char *list = args->models;
-    for (char *model; status == BNFF_OK && (model = bench_next_word(&list)); free(model)) {
-        for (int b = 0; status == BNFF_OK && b < args->batch_count; b++, first = false) {
-            bench_result results[BENCH_SIDES];
-            int count;
-            status = bench_compare(context, args, model, args->batches[b], probes, results, &count, error);
-            if (status == BNFF_OK && first && !runs) print_head();
-            for (int i = 0; status == BNFF_OK && i < count; i++) {
-                if (runs) json_array_append_new(runs, bench_result_json(&results[i]));
-                else print_result(&results[i]);
-            }
-            bench_results_free(results, count);
-        }
+    struct table *table = user;
+    if (!table->runs && !table->begun) print_head();
+    table->begun = true;
+    for (int i = 0; i < count; i++) {
+        if (table->runs) json_array_append_new(table->runs, bench_result_json(&results[i]));
+        else print_result(&results[i]);
     }
-    return status;
+    bench_results_free(results, count);
 }
 
 static int bench(bnff_context *context, const bench_arguments *args)
@@ -62,14 +58,17 @@ static int bench(bnff_context *context, const bench_arguments *args)
     if (bnff_measure_bandwidth(context, 0.3, &read, &copy, &error)) return cli_fail(&error);
     bench_probes probes;
     bench_probes_begin(&probes, context);
-    json_t *runs = args->json ? json_array() : NULL;
-    const bnff_status status = bench_models(context, args, &probes, runs, &error);
+    struct table table = {.runs = args->json ? json_array() : NULL};
+    json_t *failures = json_array();
+    const int code = bench_compare(context, args, &probes, take_results, &table, failures);
     const double peak = bench_probes_median(&probes);
     bench_probes_end(&probes);
-    if (status) return json_decref(runs), cli_fail(&error);
-    if (runs) return cli_json_print(json_pack("{s:o, s:o}", "machine", bench_machine_json(context, peak, copy), "runs", runs));
-    bench_print_machine(context, peak, read, copy);
-    return EXIT_DONE;
+    if (table.runs && code != EXIT_USAGE)
+        cli_json_print(json_pack("{s:o, s:O, s:O}", "machine", bench_machine_json(context, peak, copy), "runs", table.runs, "failures", failures));
+    else if (table.begun) bench_print_machine(context, peak, read, copy);
+    json_decref(table.runs);
+    json_decref(failures);
+    return code;
 }
 
 static int run(const cli_command *self, int argc, char **argv)
