@@ -27,13 +27,15 @@ BNFF_API const char *bnff_model_nearest(const char *name);
 typedef struct bnff_model_options {
     int classes;    /* > 0 */
     int channels;   /* of the image input: 0 means 3 */
-    float dropout;  /* densenet's drop_rate, the classifier's in vgg (.5) and mobilenet_v2 (.2), below 1.
+    float dropout;  /* densenet's drop_rate, the classifier's in vgg and squeezenet (.5), mobilenet, efficientnet,
+                       mnasnet and googlenet (.2), below 1.
                        0: the published value; < 0: none. Networks without dropout refuse a value > 0 */
 } bnff_model_options;
 /**
  * Build a model of the zoo into an empty graph, with torchvision's structure and parameter names; adds its input and output.
  * The CIFAR networks are those of the papers, named as torchvision's classes would name them: densenet's last normalization is
- * features.norm5 there too; resnet20 and its like have the parameter-free shortcuts (option A).
+ * features.norm5 there too; resnet20 and its like have the parameter-free shortcuts (option A). googlenet is without its auxiliary
+ * classifiers, efficientnet_b0 without stochastic depth.
  * @return BNFF_OK; BNFF_E_ARG: unknown name (hint: the nearest), classes, channels or dropout; or what the graph says.
  */
 BNFF_API bnff_status bnff_model_build(bnff_graph *graph, const char *name, const bnff_model_options *options, bnff_error *error);
@@ -54,7 +56,7 @@ BNFF_API int64_t *bnff_state_batches(bnff_state *state, int param);
 BNFF_API void bnff_state_count_batch(bnff_state *state, const bool *frozen_stats);
 /**
  * Initialise as torchvision does for `model` (resnet: kaiming normal, fan_out; densenet: kaiming normal, fan_in;
- * vgg, mobilenet: kaiming normal, fan_out, linear normal(0, .01); linear elsewhere uniform(+-1/sqrt(in))), reproducibly from
+ * vgg, mobilenet, regnet: kaiming normal, fan_out, linear normal(0, .01); googlenet: normal(0, .01); squeezenet: kaiming normal, fan_in; linear elsewhere uniform(+-1/sqrt(in))), reproducibly from
  * seed. model NULL: as PyTorch's layers do, uniform(+-1/sqrt(fan_in)) for weights and biases.
  * @return BNFF_OK; BNFF_E_ARG: unknown model (hint: the nearest).
  */

@@ -17,9 +17,9 @@ int bf_convt_out(int in, int kernel, int stride, int pad, int dilation, int outp
 
 int bf_pool_out(int in, int kernel, int stride, int pad, int dilation, bool ceil_mode)
 {
-    const long long span = (long long)in + 2LL * pad - (long long)dilation * (kernel - 1) - 1;
+    const long long span = (long long)in + 2LL * pad - (long long)dilation * (kernel - 1) - 1 + (ceil_mode ? stride - 1 : 0);
     if (span < 0) return 0;
-    long long out = (span + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+    long long out = span / stride + 1;
     if (ceil_mode && (out - 1) * stride >= (long long)in + pad) out--; /* no window starts past the image and its left padding */
     return (int)out;
 }

@@ -7,7 +7,8 @@
 
 #include "base/error.h"
 
-static const bf_family *const families[] = {&bf_densenet, &bf_resnet, &bf_resnet_cifar, &bf_vgg, &bf_mobilenet};
+static const bf_family *const families[] = {&bf_densenet, &bf_resnet, &bf_resnet_cifar, &bf_vgg, &bf_mobilenet, &bf_mobilenet_v3, &bf_efficientnet, &bf_mnasnet, &bf_regnet,
+                                          &bf_shufflenet, &bf_squeezenet, &bf_googlenet};
 enum { FAMILIES = sizeof families / sizeof *families, MAX_NAMES = 128 };
 
 bf_layer bf_layer_name(const char *format, ...)
@@ -18,6 +19,21 @@ bf_layer bf_layer_name(const char *format, ...)
     vsnprintf(name.text, sizeof name.text, format, args);
     va_end(args);
     return name;
+}
+
+bool bf_list_table(const void *table, size_t count, size_t size, int index, bnff_model_info *info)
+{
+    if (index < 0 || (size_t)index >= count) return false;
+    memcpy(info, (const char *)table + (size_t)index * size, sizeof *info);
+    return true;
+}
+
+const void *bf_find_in_table(const void *table, size_t count, size_t size, const char *name)
+{
+    bnff_model_info info;
+    for (int i = 0; bf_list_table(table, count, size, i, &info); i++)
+        if (!strcmp(name, info.name)) return (const char *)table + (size_t)i * size;
+    return NULL;
 }
 
 bool bnff_model_list(int index, bnff_model_info *info)

@@ -30,7 +30,26 @@ typedef struct bf_family {
     const char *(*reason)(const char *name);
 } bf_family;
 
-extern const bf_family bf_densenet, bf_resnet, bf_resnet_cifar, bf_vgg, bf_mobilenet;
+extern const bf_family bf_densenet, bf_resnet, bf_resnet_cifar, bf_vgg, bf_mobilenet, bf_mobilenet_v3, bf_efficientnet, bf_mnasnet, bf_regnet, bf_shufflenet,
+    bf_squeezenet, bf_googlenet;
+
+/* -- blocks.c -- */
+typedef struct bf_conv_bn_options {
+    int channels, kernel, stride, groups; /* 0: 1 */
+    int padding;                          /* 0: half the kernel */
+    bnff_activation act;
+    bnff_batchnorm_options bn;
+} bf_conv_bn_options;
+/* Convolution <prefix><conv>, normalization <prefix><bn>, activation. */
+bnff_value bf_conv_bn(bnff_graph *graph, const char *prefix, const char *conv, const char *bn, bnff_value x, const bf_conv_bn_options *options);
+/* x times gate(fc2(act(fc1(average of x)))). */
+bnff_value bf_squeeze_excitation(bnff_graph *graph, const char *prefix, bnff_value x, int channels, int squeezed, bnff_activation act, bnff_activation gate);
+/* The dropout before a classifier: as asked for, or as published. */
+bnff_value bf_classifier_dropout(bnff_graph *graph, bnff_value x, const bnff_model_options *options, float published);
+
+/* list and find of a family whose members are a table of structs that begin with a bnff_model_info. */
+bool bf_list_table(const void *table, size_t count, size_t size, int index, bnff_model_info *info);
+const void *bf_find_in_table(const void *table, size_t count, size_t size, const char *name);
 
 /* The family that has a member of that name, NULL if none has. */
 const bf_family *bf_family_of(const char *name, bnff_model_info *info);

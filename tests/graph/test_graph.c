@@ -18,6 +18,7 @@ static void shapes_of_windows(void **state)
     static const struct { int in, k, s, p, d; bool ceil; int conv, pool; } cases[] = {
         {7, 3, 2, 1, 1, false, 4, 4}, {6, 3, 2, 0, 1, true, 2, 3}, {6, 3, 2, 0, 1, false, 2, 2}, {5, 2, 2, 1, 1, true, 3, 3},
         {4, 2, 3, 0, 1, true, 1, 2}, {1, 1, 1, 0, 1, false, 1, 1}, {2, 3, 1, 0, 1, false, 0, 0}, {9, 3, 1, 0, 4, false, 1, 1}, {3, 1, 5, 0, 1, true, 1, 1},
+        {2, 3, 2, 0, 1, true, 0, 1}, {1, 3, 2, 0, 1, true, 0, 0}, /* a window may be larger than the image, if rounding up makes one of it */
     };
     FOR_EACH(c, cases) {
         test_case("in=%d k=%d s=%d p=%d d=%d ceil=%d", c.in, c.k, c.s, c.p, c.d, c.ceil);

@@ -5,7 +5,8 @@
 #include "support.h"
 
 static const char *const names[] = {"densenet121", "densenet161",     "densenet-bc-22-12", "densenet-40-12", "resnet18",
-                                    "resnet50",    "resnext50_32x4d", "resnet20",          "vgg11_bn",       "mobilenet_v2"};
+                                    "resnet50",    "resnext50_32x4d", "resnet20",          "vgg11_bn",       "mobilenet_v2",
+                                    "mobilenet_v3_small", "efficientnet_b0", "mnasnet1_0", "regnet_y_400mf", "shufflenet_v2_x1_0", "squeezenet1_0", "squeezenet1_1", "googlenet"};
 
 static bnff_status plan_at(bnff_context *context, const char *name, int size, int batch, bnff_mode mode, bnff_error *error)
 {

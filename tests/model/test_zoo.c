@@ -68,6 +68,18 @@ static const struct published {
     {"vgg16_bn", 1000, 138365992, 58, 0x6e5e1168d6d3f145},
     {"vgg19_bn", 1000, 143678248, 70, 0x2a40c1a7555a53c2},
     {"mobilenet_v2", 1000, 3504872, 158, 0x700ce3666f55ca39},
+    {"mobilenet_v3_large", 1000, 5483032, 0, 0},
+    {"mobilenet_v3_small", 1000, 2542856, 142, 0x25c894ab92ecf1e9},
+    {"efficientnet_b0", 1000, 5288548, 213, 0xa954aef1acb69616},
+    {"mnasnet1_0", 1000, 4383312, 158, 0x1d97864ccbf06748},
+    {"regnet_y_400mf", 1000, 4344144, 225, 0xd27b0caca992f83a},
+    {"shufflenet_v2_x0_5", 1000, 1366792, 170, 0},
+    {"shufflenet_v2_x1_0", 1000, 2278604, 170, 0x2ed589cfe3faaa7d},
+    {"shufflenet_v2_x1_5", 1000, 3503624, 170, 0},
+    {"shufflenet_v2_x2_0", 1000, 7393996, 170, 0},
+    {"squeezenet1_0", 1000, 1248424, 52, 0},
+    {"squeezenet1_1", 1000, 1235496, 52, 0xd8b1f7bc0d2adfde},
+    {"googlenet", 1000, 6624904, 173, 0xe0a5d2c31713014f},
     /* The papers' CIFAR networks. The BC digests are those of torchvision's DenseNet class with its stem replaced. */
     {"densenet-bc-22-12", 10, 71686, 0, 0x7ce265d500ea9714},
     {"densenet-bc-40-12", 10, 176122, 0, 0x5125eba450259fc9},
@@ -313,6 +325,8 @@ static void dropout_is_where_it_belongs(void **state)
     assert_int_equal(dropouts("vgg11_bn", -1), 0);
     assert_int_equal(dropouts("mobilenet_v2", 0), 1);
     assert_int_equal(dropouts("mobilenet_v2", -1), 0);
+    assert_int_equal(dropouts("efficientnet_b0", 0), 1);
+    assert_int_equal(dropouts("squeezenet1_1", -1), 0);
     assert_int_equal(dropouts("resnet50", 0), 0);
 }
 

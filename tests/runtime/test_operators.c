@@ -185,6 +185,7 @@ static void pooling(void **state)
         {5, 4, {.kernel = {1}, .stride = {2}}},
         {1, 1, {.kernel = {5}, .padding = {2}, .ceil_mode = true}},
         {23, 3, {.kernel = {7, 3}, .stride = {2, 1}}},
+        {2, 1, {.kernel = {3, 2}, .stride = {2}, .ceil_mode = true}},
     };
     static const int channels[] = {3, 33};
     FOR_EACH(k, cases) FOR_EACH(c, channels) for (int kind = 0; kind < 3; kind++) {
