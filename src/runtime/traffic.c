@@ -210,6 +210,7 @@ static void walk_tiles(model *m, const bf_task *task)
         }
         touch_scratch(m, task);
         touch(m, w.packed, w.packed_bytes, 0, 1, TOUCH_READ);
+        touch(m, w.partial, w.partial_bytes, 0, 1, TOUCH_READ); /* added to */
         touch(m, w.partial, w.partial_bytes, 0, 1, TOUCH_WRITE);
     }
     if (!w.partial_bytes) return;
