@@ -77,6 +77,20 @@ class Graph:
     def param_count(self):
         return n.graph_param_count(self.handle)
 
+    def build(self, model, classes, channels):
+        """A model of the zoo, into an empty graph."""
+        options = n.ModelOptions(classes=classes, channels=channels)
+        n.model_build(self.handle, model.encode(), byref(options))
+
+    def params(self):
+        """(name, shape, is it a running statistic?) of each parameter."""
+        infos = []
+        for i in range(self.param_count()):
+            info = n.ParamInfo()
+            n.graph_param(self.handle, i, byref(info))
+            infos.append((info.name.decode(), tuple(info.shape[:info.rank]), info.is_buffer))
+        return infos
+
     def input(self, channels, height, width):
         return n.input_sized(self.handle, self.name("input"), channels, height, width)
 

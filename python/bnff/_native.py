@@ -86,6 +86,15 @@ class BackwardArgs(Structure):
                 ("input_gradients", POINTER(Tensor)), ("accumulate", c_bool)]
 
 
+class ModelOptions(Structure):
+    _fields_ = [("classes", c_int), ("channels", c_int), ("dropout", c_float)]
+
+
+class OptimizerOptions(Structure):
+    _fields_ = [("size", c_size_t), ("kind", c_int), ("momentum", c_float), ("nesterov", c_bool), ("beta1", c_float), ("beta2", c_float),
+                ("eps", c_float), ("weight_decay", c_float), ("norm_weight_decay", c_float), ("bias_weight_decay", c_float)]
+
+
 def _open():
     names = [os.environ.get("BNFF_LIBRARY"), os.path.join(HERE, "libbnff.so.0"), os.path.join(HERE, "..", "..", "build", "libbnff.so")]
     for name in names:
@@ -95,7 +104,6 @@ def _open():
 
 
 lib = _open()
-_CHECKED = []  # functions whose last argument is a bnff_error *
 
 
 def _declare(name, result, *arguments):
@@ -169,3 +177,15 @@ run_acquire = _checked("bnff_run_acquire", Handle, Handle, Out)
 run_release = _declare("bnff_run_release", None, Out)
 forward = _checked("bnff_forward", Handle, POINTER(ForwardArgs))
 backward = _checked("bnff_backward", Handle, POINTER(BackwardArgs))
+
+model_build = _checked("bnff_model_build", Handle, c_char_p, POINTER(ModelOptions))
+state_create = _checked("bnff_state_create", Handle, Out)
+state_destroy = _declare("bnff_state_destroy", None, Out)
+state_params = _declare("bnff_state_params", POINTER(c_void_p), Handle)
+state_batches = _declare("bnff_state_batches", POINTER(c_int64), Handle, c_int)
+state_count_batch = _declare("bnff_state_count_batch", None, Handle, POINTER(c_bool))
+state_init = _checked("bnff_state_init", Handle, c_char_p, c_uint64)
+softmax_cross_entropy = _checked("bnff_softmax_cross_entropy", c_void_p, c_int, c_int, c_void_p, c_void_p, c_float, POINTER(c_double), c_void_p)
+optimizer_create = _checked("bnff_optimizer_create", Handle, Handle, POINTER(OptimizerOptions), POINTER(c_bool), Out)
+optimizer_destroy = _declare("bnff_optimizer_destroy", None, Out)
+optimizer_step = _declare("bnff_optimizer_step", None, Handle, POINTER(c_void_p), POINTER(c_void_p), c_double, c_double)

@@ -10,7 +10,7 @@ INCLUDE = pathlib.Path(__file__).parents[2] / "include" / "bnff"
 MIRRORS = {"bnff_conv_options": "ConvOptions", "bnff_batchnorm_options": "BatchnormOptions", "bnff_pool_options": "PoolOptions", "bnff_scale_options": "ScaleOptions",
            "bnff_param_info": "ParamInfo", "bnff_context_options": "ContextOptions", "bnff_plan_options": "PlanOptions", "bnff_plan_info": "PlanInfo",
            "bnff_tensor": "Tensor", "bnff_forward_args": "ForwardArgs", "bnff_backward_args": "BackwardArgs", "bnff_allocator": "Allocator",
-           "bnff_error": "ErrorStruct"}
+           "bnff_error": "ErrorStruct", "bnff_model_options": "ModelOptions", "bnff_optimizer_options": "OptimizerOptions"}
 
 
 def fields(name):
