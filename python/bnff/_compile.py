@@ -4,6 +4,7 @@ import copy
 import threading
 import types
 import warnings
+from collections import OrderedDict
 
 import torch
 from torch.utils import _pytree as pytree
@@ -12,21 +13,26 @@ from . import _engine, _trace
 from ._program import Program
 
 _CACHE = 16  # programs kept per module, the least recently used is dropped
-_PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.memory_format)
+_PLAIN = frozenset((int, float, bool, str, type(None), torch.dtype, torch.memory_format))
 
 
 def _fingerprint(module, out):
     """Everything of the module and those below that its forward may look at: their kinds, hooks, parameters, and plain attributes."""
+    plain = _PLAIN
     for m in module.modules():
+        attributes = m.__dict__
         out.append(id(m))
         out.append(type(m))
-        out.append((len(m._forward_hooks), len(m._forward_pre_hooks), len(m._backward_hooks), len(m._backward_pre_hooks)))
-        for v in m.__dict__.values():
-            if type(v) in _PLAIN or (type(v) is tuple and all(type(x) in _PLAIN for x in v)):
+        for v in attributes.values():
+            kind = type(v)
+            if kind in plain or (kind is tuple and plain.issuperset(map(type, v))):
                 out.append(v)
-        for table in (m._parameters, m._buffers):
-            for name, p in table.items():
-                out.append(name if p is None else (name, p.shape, p.dtype, p.requires_grad, p.device.type))
+            elif kind is OrderedDict or kind is dict:  # hooks among them
+                out.append(len(v))
+        for name, p in attributes["_parameters"].items():
+            out.append(name if p is None else (name, p.shape, p.dtype, p.requires_grad, p.device.type))
+        for name, p in attributes["_buffers"].items():
+            out.append(name if p is None else (name, p.shape, p.dtype, p.device.type))
 
 
 class Declined:

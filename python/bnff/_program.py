@@ -1,4 +1,6 @@
 """A trace made executable: regions in the engine, the rest in PyTorch, in the order of the levels."""
+import collections
+
 import torch
 from torch.utils import _pytree as pytree
 
@@ -30,11 +32,31 @@ class Program:
             self.steps.append((level, region))
         self.runs = 0
         self.regions = [region for _, region in self.steps if region]
+        self.counts = self._take_counts()
         self.drop_after = [[] for _ in self.levels]
         where = {id(level): i for i, level in enumerate(self.levels)}
         for v, level in last.items():
             if level is not None and v.kind == "node":
                 self.drop_after[where[id(level)]].append(v)
+
+    def _take_counts(self):
+        """Per step: buffers that only count batches, one more at each call. They are raised together, and their nodes taken out."""
+        reads = collections.Counter(v for level in self.levels for node in level.nodes for v in node.reads)
+        reads.update(v for v in self.trace.outputs if isinstance(v, Value))
+        counts = []
+        for level, region in self.steps:
+            counts.append([])
+            if region:
+                continue
+            rest = []
+            for node in level.nodes:
+                mine = node.bookkeeping and node.func is torch.Tensor.add_ and node.args[1:] == (1,) and not node.kwargs and node.args[0].is_leaf
+                if mine and reads[node.args[0]] == 1 and not any(reads[v] for v in node.outs):
+                    counts[-1].append(node.args[0])
+                else:
+                    rest.append(node)
+            level.nodes = rest
+        return counts
 
     def _last_reads(self):
         """Per value: the last level that reads it; None: it is a result of the program."""
@@ -82,6 +104,9 @@ class Program:
                 with torch.set_grad_enabled(level.grad):
                     env.update(zip(region.outputs, region(fetch)))
             else:
+                if self.counts[i]:
+                    with torch.no_grad():
+                        torch._foreach_add_([fetch(v) for v in self.counts[i]], 1)
                 for node in level.nodes:
                     self._run_node(node, fetch, env)
             for v in self.drop_after[i]:

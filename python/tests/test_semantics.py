@@ -180,6 +180,33 @@ def test_module_hooks_run_in_pytorch():
     assert len(seen) == 4
 
 
+def test_hook_that_comes_later():
+    ours, eager = pair()
+    both(ours, eager, images())
+    handles = [model.bn2.register_forward_hook(lambda m, args, out: out * 2) for model in (ours, eager)]
+    import warnings
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        both(ours, eager, images(seed=1))
+    for handle in handles:
+        handle.remove()
+    both(ours, eager, images(seed=2))
+    assert_ran(ours, images())
+
+
+def test_shared_batchnorm_counts_every_call():
+    class Twice(Small):
+        def forward(self, x):
+            x = self.act(self.bn1(self.conv1(x)))
+            return self.fc(self.bn2(self.conv2(self.bn2(self.conv2(x)))).mean((2, 3)))
+    torch.manual_seed(0)
+    model = Twice()
+    eager = copy.deepcopy(model)
+    bnff.compile(model)
+    both(model, eager, images())
+    assert model.bn2.num_batches_tracked == 2
+
+
 def test_hook_on_the_compiled_module():
     ours, eager = pair()
     for model in (ours, eager):
