@@ -1,13 +1,16 @@
 """bnff.compile: a module whose forward runs in the engine, as far as it can."""
 import collections
 import copy
+import inspect
 import threading
 import types
 import warnings
 from collections import OrderedDict
 
 import torch
+from torch.overrides import _get_current_function_mode_stack
 from torch.utils import _pytree as pytree
+from torch.utils._device import DeviceContext
 
 from . import _engine, _trace
 from ._program import Program
@@ -44,9 +47,14 @@ class Declined:
         self.runs = 0
 
 
+def _only_default_devices():
+    """`with torch.device("cpu")` and set_default_device are function modes too, which change nothing here."""
+    return all(type(mode) is DeviceContext and torch.device(mode.device).type == "cpu" for mode in _get_current_function_mode_stack())
+
+
 def _untouchable():
     """Is some other machinery of PyTorch at work that must see every operator: a tracer, a function transform, a tensor mode?"""
-    return (_trace.active() or torch.compiler.is_compiling() or torch.jit.is_tracing() or torch._C._len_torch_function_stack() > 0
+    return (_trace.active() or torch.compiler.is_compiling() or torch.jit.is_tracing() or (torch._C._len_torch_function_stack() > 0 and not _only_default_devices())
             or torch._C._len_torch_dispatch_stack() > 0 or torch._C._are_functorch_transforms_active()
             or torch.autograd.forward_ad._current_level >= 0 or torch.nn.modules.module._has_any_global_hook())
 
@@ -66,6 +74,10 @@ class Dispatcher:
         self.pools = {}
         self.generation = _engine.generation
         self.children = []
+
+    @property
+    def __signature__(self):
+        return inspect.signature(self.original)  # trainers look at it to find out which arguments a model takes
 
     @property
     def original(self):

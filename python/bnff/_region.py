@@ -92,13 +92,26 @@ class Region:
         self.frozen_stats = builder.frozen_stats
         if self.graph.param_count() != len(self.params):
             raise CannotBuild("its parameters were counted wrongly")
-        self.trains = any(buffer and not frozen for buffer, frozen in zip(self.buffers[::1], self._frozen_pairs()))
+        self.trains = any(buffer and not frozen for buffer, frozen in zip(self.buffers, self._frozen_pairs()))
         self.batch = nodes[0].lowered.batch
         self.input_sizes = [chw(v)[1:] for v in self.inputs]
         # Tensors that autograd sees: feature maps, then parameters that learn; the buffers go by pointer.
         self.learnable = [i for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if not buffer and not isinstance(p, tuple)]
         self.statistics = [(i, p) for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if buffer and not isinstance(p, tuple)]
+        self.sources = self._sources()
         self.fills = {i: torch.full((p[2],), p[1]) for i, p in enumerate(self.params) if isinstance(p, tuple)}
+
+    def _sources(self):
+        """Per output: positions among the tensors that autograd sees of those it depends on."""
+        place = {v: {i} for i, v in enumerate(self.inputs)}
+        for i, p in enumerate(self.learnable):
+            place.setdefault(self.params[p], set()).add(len(self.inputs) + i)
+        for node in self.nodes:
+            found = set().union(*(place.get(v, ()) for v in node.reads))
+            for v in node.outs:
+                if v is not None:
+                    place[v] = found
+        return [place[v] for v in self.outputs]
 
     def _frozen_pairs(self):
         """Per parameter: does it belong to a BN that normalises with its running statistics? (var follows mean)"""
@@ -218,6 +231,8 @@ class _Function(torch.autograd.Function):
         # Saved for PyTorch's check that nobody changed them before the backward, and for a second backward (retain_graph).
         ctx.save_for_backward(*tensors)
         outputs, ctx.run = call.forward(tensors[:count], tensors[count:], True)
+        asked = ctx.needs_input_grad[1:]
+        ctx.mark_non_differentiable(*[y for y, sources in zip(outputs, call.region.sources) if not any(asked[i] for i in sources)])
         return tuple(outputs)
 
     @staticmethod

@@ -180,6 +180,38 @@ def test_module_hooks_run_in_pytorch():
     assert len(seen) == 4
 
 
+def test_results_of_frozen_parts_need_no_gradient():
+    class Features(Small):
+        def forward(self, x):
+            f = self.act(self.bn1(self.conv1(x)))
+            return f, self.fc(self.bn2(self.conv2(f)).mean((2, 3)))
+    torch.manual_seed(0)
+    model = Features()
+    for p in (*model.conv1.parameters(), *model.bn1.parameters()):
+        p.requires_grad_(False)
+    eager = copy.deepcopy(model)
+    bnff.compile(model)
+    for m in (model, eager):
+        f, y = m(images())
+        assert not f.requires_grad and y.requires_grad
+        y.square().sum().backward()
+    assert_close_models(model, eager)
+    assert_ran(model, images())
+
+
+def test_signature_is_the_modules():
+    import inspect
+    ours, eager = pair()
+    assert inspect.signature(ours.forward) == inspect.signature(eager.forward)
+
+
+def test_default_device():
+    ours, eager = pair()
+    with torch.device("cpu"):
+        both(ours, eager, images())
+    assert programs(ours)[0].runs == 1
+
+
 def test_hook_that_comes_later():
     ours, eager = pair()
     both(ours, eager, images())
