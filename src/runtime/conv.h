@@ -41,6 +41,8 @@ typedef struct bf_tile {
 bf_tile bf_tile_at(const bf_grid *grid, int index);
 /* Add to *p what loading pixels [first, last) of blocks [first_block, last_block) of `value` will read, in storage. */
 void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *load, int value, int first_block, int last_block, size_t first, size_t last);
+/* Add what the epilogue reads, in storage, over pixels [first, last) of a block. */
+void bf_prefetch_epilogue(const bf_cell *cell, bf_prefetch *p, const bf_program *epilogue, int block, size_t first, size_t last);
 /* Spread the lines of *p over GEMMs of so many multiply-adds. */
 void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products);
 
@@ -53,6 +55,15 @@ static inline size_t bf_panel_floats(const bf_packing *p, const bf_conv *conv, i
 {
     return (size_t)conv->taps * p->tap[outer] / (size_t)(lanes / BF_LANES);
 }
+
+/* Output rows that read rows of x in the tile, of a gathering convolution; the pixels of dy before them, and how many there are. */
+typedef struct bf_gathering {
+    int row0, row1;
+    size_t first, count;
+} bf_gathering;
+bf_gathering bf_gathered(const bf_conv *c, int image0, int image1, int x_row0, int x_row1);
+/* What they read of a block of x, whose pixel 0 is at x, side by side in `to`. */
+void bf_gather(const bf_cell *cell, const bf_gathering *g, int image0, int image1, const float *x, int ld, float *to);
 
 /* Weights of the caller into forward or transposed packing at `packed`; blocks [first, last) of the outer side. */
 void bf_pack_forward(const bnff_run *run, const bf_task *task, float *packed, int first, int last);

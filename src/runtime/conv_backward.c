@@ -18,6 +18,7 @@ typedef struct memory {
     bf_sight dy;
     float *dy_scratch, *x_scratch, *tile, *temps;
     bf_transformed dy_positions, block; /* of Winograd's algorithms: all of dy; a block of x, then of dx */
+    float *gathered, *line; /* of a gathering convolution: x and dx at the pixels of dy */
     bf_gemm_pair *pairs;
     tap_at *taps;
     bf_prefetch prefetch; /* x of the next block of input channels, and a share of the next tile's dy */
@@ -91,6 +92,10 @@ static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
     m.temps = bf_take(s, temps);
     if (task->load[1].count) m.dy_scratch = bf_take(s, tile_dy_pixels(c, &task->grid) * (size_t)y->lanes * sizeof(float));
     if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
+    if (c->gather) {
+        m.gathered = bf_take(s, tile_dy_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
+        m.line = bf_take(s, tile_dy_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
+    }
     if (task->epilogue.count) m.tile = bf_take(s, tile_x_pixels(c, &task->grid) * (size_t)widest(x) * sizeof(float));
     if (c->algorithm != BF_DIRECT) {
         m.dy_positions = bf_take_transformed(s, task, y->count);
@@ -247,8 +252,22 @@ static void weight_gradient_line(work *w, const bf_tile *tile, const float *x, i
     }
 }
 
+static bf_gathering gathered(const work *w, const bf_tile *tile) { return bf_gathered(w->c, tile->image0, tile->image1, tile->row0, tile->row1); }
+
+static void weight_gradient_gathered(work *w, const bf_tile *tile, int xb, int ob)
+{
+    const bf_gathering g = gathered(w, tile);
+    if (!g.count) return;
+    w->m.pairs[0] = (bf_gemm_pair){w->m.dy.base[ob] + (ptrdiff_t)g.first * w->y->blocks[ob].ld, w->m.gathered, (int)g.count};
+    add_weight_product(w, ob, xb, 0, 1, w->x->blocks[xb].channels, w->x->blocks[xb].ld);
+}
+
 static void weight_gradient(work *w, const bf_tile *tile, const float *x, int xb)
 {
+    if (w->c->gather) {
+        const bf_gathering g = gathered(w, tile);
+        bf_gather(w->cell, &g, tile->image0, tile->image1, x, w->x->blocks[xb].ld, w->m.gathered);
+    }
     const bf_packing *p = &w->c->forward;
     if (w->c->algorithm != BF_DIRECT) {
         spread_x(w, tile, x, xb);
@@ -257,7 +276,8 @@ static void weight_gradient(work *w, const bf_tile *tile, const float *x, int xb
     }
     for (int ob = 0; ob < w->y->count; ob++) {
         if (p->inner[ob * p->inner_count + xb] == SIZE_MAX) continue;
-        (w->c->line ? weight_gradient_line : weight_gradient_rows)(w, tile, x, xb, ob);
+        if (w->c->gather) weight_gradient_gathered(w, tile, xb, ob);
+        else (w->c->line ? weight_gradient_line : weight_gradient_rows)(w, tile, x, xb, ob);
     }
 }
 
@@ -321,6 +341,28 @@ static void data_gradient_winograd(work *w, const bf_tile *tile, int xb, float *
     bf_winograd_over(w->task, tile, w->cell->k->winograd_output, &plane, &w->m.block, 0, NULL);
 }
 
+/* dx at the pixels of dy, then each in its place among zeros. */
+static void data_gradient_gathered(work *w, const bf_tile *tile, int xb, float *row)
+{
+    const bf_conv *c = w->c;
+    const ptrdiff_t ld = w->x->blocks[xb].ld;
+    const bf_gathering g = gathered(w, tile);
+    portion part = {0, 0};
+    for (; g.count && part.first < w->y->count; part.first = part.last) {
+        part.last = part.first + c->transposed.portion < w->y->count ? part.first + c->transposed.portion : w->y->count;
+        w->m.taps[0] = (tap_at){0, g.first};
+        multiply(w, xb, part, 1, (int)g.count, w->m.line, ld, part.first > 0);
+    }
+    const float *from = w->m.line;
+    for (int image = tile->image0; image < tile->image1; image++)
+        for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) {
+            w->cell->k->fill(row, ld, 0, c->w, (int)ld);
+            if (out_row(c, ih, 0) < 0) continue;
+            w->cell->k->copy(row, c->sw * ld, from, ld, c->ow, (int)ld);
+            from += c->ow * ld;
+        }
+}
+
 static void data_gradient_direct(work *w, const bf_tile *tile, int xb, float *at)
 {
     const bf_conv *c = w->c;
@@ -346,7 +388,7 @@ static void data_gradient(work *w, const bf_tile *tile, int xb)
     const ptrdiff_t ld = w->x->blocks[xb].ld;
     float *at = w->m.tile ? w->m.tile : bf_block_at(w->cell->run, w->task->out, xb) + (ptrdiff_t)first * ld;
     if (c->algorithm != BF_DIRECT) data_gradient_winograd(w, tile, xb, at, first);
-    else data_gradient_direct(w, tile, xb, at);
+    else (c->gather ? data_gradient_gathered : data_gradient_direct)(w, tile, xb, at);
     if (!w->m.tile) return;
     const bf_stretch s = {.block = xb, .pixel = first, .count = count, .tile = w->m.tile, .tile_ld = ld};
     bf_program_run(w->cell, &w->task->epilogue, &s, w->m.temps);
@@ -375,7 +417,8 @@ static void bias_gradient(work *w, const bf_tile *tile)
     }
 }
 
-/* While block xb of [first, last) is computed: fetch the next block's x, or the next tile's first, and a share of the next tile's dy. */
+/* While block xb of [first, last) is computed: fetch what its epilogue reads, the next block's x, or the next tile's first, and a share of
+ * the next tile's dy. */
 static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb, int first, int last)
 {
     bf_prefetch *p = &w->m.prefetch;
@@ -383,6 +426,10 @@ static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb
     const bf_tile *x_tile = xb + 1 < last ? tile : next;
     const size_t half = w->cell->plan->context->target.l2 / 2;
     p->count = 0;
+    if (w->want_dx) {
+        from = x_range(w->c, tile, &count);
+        if (count * (size_t)w->x->blocks[xb].ld * sizeof(float) <= half / 2) bf_prefetch_epilogue(w->cell, p, &w->task->epilogue, xb, from, from + count);
+    }
     if (w->partial && x_tile) {
         from = x_range(w->c, x_tile, &count);
         const int b = xb + 1 < last ? xb + 1 : first;

@@ -5,7 +5,7 @@
 
 typedef struct memory {
     bf_sight x;
-    float *x_scratch, *tile, *temps;
+    float *x_scratch, *gathered, *tile, *temps;
     bf_transformed in, out; /* of Winograd's algorithms: all of x, one block of y */
     bf_gemm_pair *pairs;
     struct tap_at *taps;
@@ -47,6 +47,7 @@ static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
         m.in = bf_take_transformed(s, task, x->count);
         m.out = bf_take_transformed(s, task, 1);
     }
+    if (task->conv.gather) m.gathered = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * (size_t)x->lanes * sizeof(float));
     if (task->epilogue.count) m.tile = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * BF_BLOCK * sizeof(float));
     return m;
 }
@@ -119,11 +120,25 @@ static void transform_x(const bf_cell *cell, memory *m, const bf_tile *tile)
     }
 }
 
+/* The pixels of x that a tile reads side by side, numbered as those of y. */
+static void gather_x(const bf_cell *cell, memory *m, const bf_tile *tile)
+{
+    const bf_conv *c = &cell->task->conv;
+    const bf_gathering g = bf_gathered(c, tile->image0, tile->image1, tile->row0 * c->sh, (tile->row1 - 1) * c->sh + 1);
+    float *at = m->gathered;
+    for (int b = 0; b < m->x.count; b++) {
+        const int ld = m->x.blocks[b].ld;
+        bf_gather(cell, &g, tile->image0, tile->image1, m->x.base[b], ld, at);
+        m->x.base[b] = at - (ptrdiff_t)g.first * ld;
+        at += (ptrdiff_t)g.count * ld;
+    }
+}
+
 /* Where one block of output channels of a tile goes. */
 typedef struct target {
     float *at;      /* pixel `pixel` of y */
     ptrdiff_t ld;
-    size_t pixel;
+    size_t pixel, pixels;
     int block, lanes;
     int first, last; /* input blocks taken now */
     const float *packed, *bias;
@@ -206,14 +221,15 @@ static void forward_blocks(const bf_cell *cell, memory *m, const target *t, cons
 {
     const bf_conv *c = &cell->task->conv;
     tap_at *taps = m->taps;
-    if (!c->line) {
+    if (!c->line && !c->gather) {
         for (int image = tile->image0; image < tile->image1; image++)
             for (int oh = tile->row0; oh < tile->row1; oh++) forward_row(cell, m, t, image, oh);
         return;
     }
-    for (int i = 0; i < c->taps; i++) taps[i] = (tap_at){i, (size_t)tile->row0 * (size_t)c->xstep + (size_t)i};
-    if (t->bias && t->first == 0) begin_run(cell, t, t->pixel, tile->row1 - tile->row0);
-    multiply(cell, m, t, taps, c->taps, c->xstep, t->pixel, tile->row1 - tile->row0, t->bias || t->first > 0);
+    const int n = (int)t->pixels;
+    for (int i = 0; i < c->taps; i++) taps[i] = (tap_at){i, t->pixel * (size_t)(c->line ? c->xstep : 1) + (size_t)i};
+    if (t->bias && t->first == 0) begin_run(cell, t, t->pixel, n);
+    multiply(cell, m, t, taps, c->taps, c->line ? c->xstep : 1, t->pixel, n, t->bias || t->first > 0);
 }
 
 /* One block of output channels of a tile. Input blocks are taken in portions whose weights stay in L2 while the rows go by. */
@@ -261,9 +277,10 @@ static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, co
     const bool direct = c->algorithm == BF_DIRECT;
     const int results = direct ? 1 : bf_winograd_shape_of(c->algorithm).mh * bf_winograd_shape_of(c->algorithm).mw; /* of one product */
     (direct ? load_x : transform_x)(cell, m, tile);
+    if (c->gather) gather_x(cell, m, tile);
     for (int b = first; b < last; b++) {
         const int ld = y->blocks[b].ld;
-        target t = {.ld = ld, .pixel = pixel, .block = b, .lanes = ld, .packed = packed, .bias = bias ? bias + y->blocks[b].lane : NULL};
+        target t = {.ld = ld, .pixel = pixel, .pixels = pixels, .block = b, .lanes = ld, .packed = packed, .bias = bias ? bias + y->blocks[b].lane : NULL};
         t.at = m->tile ? m->tile : bf_block_at(cell->run, task->out, b) + pixel * (size_t)ld;
         fetch_next(cell, m, next, b, first, last, (double)pixels * (double)(c->forward.tap[b] * (size_t)c->products) / results);
         if (direct) forward_block(cell, m, &t, tile);

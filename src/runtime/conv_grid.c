@@ -45,7 +45,7 @@ static double channel_imbalance(const bf_grid *g, int cells) { return (double)((
 /* What a tile costs, relative to its products alone; the figures were fitted to times of the layers of ResNet-50 on Zen 3. */
 typedef struct tile_cost {
     double weights;      /* of one visit to all weights, in pixels' worth of products */
-    size_t pixel_bytes;  /* of what every channel block reads again ... */
+    size_t pixel_bytes;  /* of what every channel block reads again, or is fetched meanwhile ... */
     double spill;        /* ... and more for each half of L2 that this outgrows */
     double halo;         /* rows computed twice where a tile ends, in rows' worth */
     double merge;        /* of one more partial weight gradient */
@@ -89,10 +89,10 @@ static double choose_grid(bf_grid *g, int cells, size_t l2, const tile_cost *t)
     return cost;
 }
 
-/* The weights are read, and in the backward their gradients read and written, once a tile, from as far as they spread. */
-static double visit(size_t weights, size_t l2, double most)
+/* The weights are read, and in the backward their gradients too, and written, once a tile, from as far as they spread. */
+static double visit(size_t bytes, size_t l2, double most)
 {
-    const double pixels = 2 * (double)weights / (double)l2;
+    const double pixels = (double)bytes / (double)l2;
     return pixels < 0.5 ? 0.5 : pixels < most ? pixels : most;
 }
 
@@ -100,17 +100,28 @@ static tile_cost forward_cost(const bnff_plan *plan, const bf_task *task, size_t
 {
     const bf_conv *c = &task->conv;
     const size_t x_pixel = (size_t)plan->layouts[task->x].lanes * sizeof(float);
-    return (tile_cost){.weights = visit(weights, plan->context->target.l2, 12), .pixel_bytes = x_pixel * (size_t)(c->line ? c->xstep : c->sh * c->sw), .spill = 0.01,
+    return (tile_cost){.weights = visit(weights, plan->context->target.l2, 12), .pixel_bytes = x_pixel * (size_t)(c->line ? c->xstep : c->gather ? 1 : c->sh * c->sw), .spill = 0.01,
                        .split = 0.02, .row_pixels = c->line ? 1 : c->ow, .multiple = 1,
                        .halo = !c->line && task->load[0].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
+}
+
+/* Stored blocks that a program reads or adds to. */
+static size_t blocks_of(const bf_program *program)
+{
+    size_t blocks = 0;
+    for (int i = 0; i < program->count; i++)
+        blocks += (size_t)(program->steps[i].a.kind == BF_VALUE) + (program->steps[i].b.kind == BF_VALUE) + (program->steps[i].dst.kind == BF_VALUE);
+    return blocks;
 }
 
 static tile_cost backward_cost(const bnff_plan *plan, const bf_task *task, size_t weights)
 {
     const bf_conv *c = &task->conv;
     const int strides = c->line ? 1 : c->sh * c->sw; /* pixels of x to one of dy */
-    const size_t dy_pixel = (size_t)plan->layouts[task->dy].lanes * sizeof(float);
-    return (tile_cost){.weights = strides * visit(weights, plan->context->target.l2, 32), .pixel_bytes = dy_pixel / (size_t)strides, .spill = 0.01,
+    /* beside dy: a block of x, of dx, and of what prologue and epilogue read, fetched while the products go on */
+    const size_t dy_pixel = (size_t)plan->layouts[task->dy].lanes * sizeof(float), block = BF_BLOCK * sizeof(float);
+    const size_t blocks = (2 + blocks_of(&task->load[0]) + blocks_of(&task->epilogue)) * block;
+    return (tile_cost){.weights = strides * visit(2 * weights, plan->context->target.l2, 32), .pixel_bytes = dy_pixel / (size_t)strides + blocks, .spill = 0.01,
                        .merge = 48 / ((double)c->n * c->oh * c->ow), .split = 0.02, .row_pixels = c->line ? 1 : (int)c->x_row, .multiple = 1,
                        .halo = !c->line && task->load[1].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
 }
@@ -124,7 +135,7 @@ static tile_cost winograd_cost(const bnff_plan *plan, const bf_task *task, bf_al
     const bool backward = task->kind == BF_TASK_CONV_BWD, gradient = backward && plan->graph.nodes[task->node].a.conv.want_dw;
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out], *in = backward ? y : x, *out = backward ? x : y;
     const int results = shape.mh * shape.mw;
-    return (tile_cost){.weights = results * visit(weights, plan->context->target.l2, gradient ? 6 : 4), .spill = 0.01,
+    return (tile_cost){.weights = results * visit(2 * weights, plan->context->target.l2, gradient ? 6 : 4), .spill = 0.01,
                        .pixel_bytes = (size_t)in->lanes * sizeof(float) * (size_t)shape.positions / (size_t)results,
                        .merge = gradient ? 12 * results / ((double)c->n * c->h * c->w) : 0, .partial = gradient ? (double)weights : 0, .split = 0.05,
                        .row_pixels = backward ? c->w : c->ow, .multiple = shape.mh, .halo = task->load[backward].count ? 10.0 / out->lanes : 0.02};

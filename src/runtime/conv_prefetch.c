@@ -8,11 +8,19 @@ static void add_value(const bf_cell *cell, bf_prefetch *p, int value, int first_
     const bf_layout *layout = &cell->plan->layouts[value];
     const int room = (int)(sizeof p->range / sizeof *p->range);
     for (int b = first_block; b < last_block && b < layout->count && p->count < room; b++) {
-        const char *at = (const char *)bf_block_at(cell->run, value, b);
         const size_t pixel = (size_t)layout->blocks[b].ld * sizeof(float);
-        p->range[p->count].at = at + first * pixel;
-        p->range[p->count++].end = at + last * pixel;
+        const char *at = (const char *)bf_block_at(cell->run, value, b) + first * pixel;
+        bool there = false;
+        for (int i = 0; i < p->count; i++) there |= p->range[i].at == at;
+        if (there) continue;
+        p->range[p->count].at = at;
+        p->range[p->count++].end = at + (last - first) * pixel;
     }
+}
+
+static void add_operand(const bf_cell *cell, bf_prefetch *p, const bf_operand *o, int first_block, int last_block, size_t first, size_t last)
+{
+    if (o->kind == BF_VALUE) add_value(cell, p, o->index, first_block + o->shift, last_block + o->shift, first, last);
 }
 
 void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *load, int value, int first_block, int last_block, size_t first, size_t last)
@@ -20,9 +28,18 @@ void bf_prefetch_load(const bf_cell *cell, bf_prefetch *p, const bf_program *loa
     if (last <= first) return;
     if (!load->count) add_value(cell, p, value, first_block, last_block, first, last);
     for (int i = 0; i < load->count; i++) {
-        const bf_operand *operands[2] = {&load->steps[i].a, &load->steps[i].b};
-        for (int k = 0; k < 2; k++)
-            if (operands[k]->kind == BF_VALUE) add_value(cell, p, operands[k]->index, first_block + operands[k]->shift, last_block + operands[k]->shift, first, last);
+        add_operand(cell, p, &load->steps[i].a, first_block, last_block, first, last);
+        add_operand(cell, p, &load->steps[i].b, first_block, last_block, first, last);
+    }
+}
+
+void bf_prefetch_epilogue(const bf_cell *cell, bf_prefetch *p, const bf_program *epilogue, int block, size_t first, size_t last)
+{
+    for (int i = 0; i < epilogue->count && first < last; i++) {
+        const bf_step *step = &epilogue->steps[i];
+        add_operand(cell, p, &step->a, block, block + 1, first, last);
+        add_operand(cell, p, &step->b, block, block + 1, first, last);
+        if (step->add_block && step->add_block[block] && step->kind != BF_STEP_ZERO) add_operand(cell, p, &step->dst, block, block + 1, first, last);
     }
 }
 

@@ -144,6 +144,7 @@ static void describe(const bnff_plan *plan, bf_task *task, const bf_node *node)
     const bool pointwise = c->taps == 1 && c->sh == 1 && c->sw == 1 && !c->ph && !c->pw;
     c->line = !c->depthwise && !c->dense && (pointwise || whole);
     c->products = c->taps;
+    c->gather = !c->line && !c->depthwise && !c->dense && c->taps == 1 && !c->ph && !c->pw && !pad;
     if (!c->line) return;
     if (pointwise) c->xstep = 1;
     c->ow = c->n * c->oh * c->ow;

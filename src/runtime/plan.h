@@ -107,6 +107,7 @@ typedef struct bf_conv {
     const char *why;       /* this algorithm, in words */
     double gain;           /* modelled speed over BF_DIRECT */
     bool line;             /* a 1x1 or whole-image kernel: one line of `ow` output pixels, output j reads pixels j*xstep + tap */
+    bool gather;           /* a 1x1 kernel with strides: the pixels of x that it reads are brought together, a tile then is a line */
     bool depthwise;
     bool dense;            /* x is the dense image input: taps of a filter row are contiguous */
     int xstep, taps;
