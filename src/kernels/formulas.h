@@ -100,7 +100,7 @@ BF_INLINE vf f_normal(vf u, vf *u_density)
 BF_INLINE vf f_mish_gate(vf u, vf *slope)
 {
     const vf most = v_set(20.0f), e = f_exp(v_select(u > most, most, u)), n = e * (e + 2.0f), r = 1.0f / (n + 2.0f);
-    *slope = 4.0f * e * (1.0f + e) * r * r;
+    *slope = v_zero_where(u > most, 4.0f * e * (1.0f + e) * r * r);
     return n * r;
 }
 

@@ -146,13 +146,51 @@ def make_activations():
     functions = {
         "relu": F.relu, "relu6": F.relu6, "leaky_relu": lambda t: F.leaky_relu(t, 0.125), "silu": F.silu,
         "hardswish": F.hardswish, "sigmoid": torch.sigmoid, "hardsigmoid": F.hardsigmoid,
+        "tanh": torch.tanh, "gelu": F.gelu, "elu": lambda t: F.elu(t, 0.125), "mish": F.mish,
     }
     dy = normal((13,), *points.shape)
     for name, function in functions.items():
         leaf = points.double().requires_grad_()
         y = function(leaf)
         (dx,) = backward(y, dy, leaf)
-        golden.add(name, {"x": points, "dy": dy, "y": y, "dx": dx}, slope=0.125 if name == "leaky_relu" else 0.0)
+        golden.add(name, {"x": points, "dy": dy, "y": y, "dx": dx}, slope=0.125 if name in ("leaky_relu", "elu") else 0.0)
+    golden.save()
+
+
+def make_moves():
+    golden = Golden("moves")
+
+    def add(name, kind, x, function, weights=(), **parameters):
+        leaves = [t.double().requires_grad_() for t in (x, *weights)]
+        y = function(*leaves)
+        dy = normal((70, len(golden.cases)), *y.shape)
+        gradients = backward(y, dy, *leaves)
+        tensors = {"x": x, "dy": dy, "y": y, "dx": gradients[0]}
+        for key, value, gradient in zip(("weight", "bias"), weights, gradients[1:]):
+            tensors[key], tensors["d" + key] = value, gradient
+        golden.add(name, tensors, kind=kind, **parameters)
+
+    sizes = [((3, 4), None, (2.0, 2.0)), ((5, 7), (3, 10), None), ((1, 1), (4, 3), None), ((6, 5), None, (1.5, 0.7)), ((4, 5), (1, 1), None), ((7, 6), None, (0.4, 2.3))]
+    for i, (image, size, scale) in enumerate(sizes):
+        for mode, corners in (("nearest", None), ("bilinear", False), ("bilinear", True)):
+            tag = f"{mode}{'_corners' if corners else ''}_{image[0]}x{image[1]}_{i}"
+            add(tag, "resize", normal((71, i), 2, 3, *image), lambda t: F.interpolate(t, size=size, scale_factor=scale, mode=mode, align_corners=corners),
+                mode=mode, align_corners=bool(corners), size=size or (0, 0), scale=scale or (0.0, 0.0))
+    transposed = [  # C, OC, image, kernel, stride, padding, output padding, dilation, groups, bias
+        (5, 4, (3, 4), (2, 2), (2, 2), (0, 0), (0, 0), (1, 1), 1, True),
+        (3, 6, (4, 3), (3, 3), (2, 2), (1, 1), (1, 1), (1, 1), 1, False),
+        (4, 5, (3, 3), (4, 4), (2, 2), (1, 1), (0, 0), (1, 1), 1, True),
+        (4, 6, (3, 2), (3, 2), (1, 3), (2, 0), (0, 2), (2, 1), 2, True),
+    ]
+    for i, (c, oc, image, kernel, stride, padding, output_padding, dilation, groups, bias) in enumerate(transposed):
+        weights = [normal((72, i), c, oc // groups, *kernel)] + ([normal((73, i), oc)] if bias else [])
+        add(f"transposed_{i}", "transposed", normal((74, i), 2, c, *image),
+            lambda t, w, b=None: F.conv_transpose2d(t, w, b, stride, padding, output_padding, groups, dilation), weights,
+            out_channels=oc, kernel=kernel, stride=stride, padding=padding, output_padding=output_padding, dilation=dilation, groups=groups, bias=bias)
+    for size, image in (((1, 1), (5, 3)), ((2, 3), (5, 7)), ((7, 7), (10, 9))):
+        add(f"adaptive_max_{size[0]}x{size[1]}", "adaptive_max", normal((75, *image), 2, 3, *image), lambda t: F.adaptive_max_pool2d(t, size))
+    for c, groups in ((6, 3), (8, 2)):
+        add(f"shuffle_{c}_{groups}", "shuffle", normal((76, c), 2, c, 2, 3), lambda t: F.channel_shuffle(t, groups), groups=groups)
     golden.save()
 
 
@@ -498,6 +536,7 @@ def main():
     make_bn()
     make_pool()
     make_activations()
+    make_moves()
     make_conv()
     make_optimizers()
     make_schedules()

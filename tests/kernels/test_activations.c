@@ -82,7 +82,7 @@ static double grad_bound(bnff_activation kind, double g, double u)
     case BNFF_TANH: return fabs(g) * (20 * ROUNDING * tanh(u) * tanh(u) + 2 * ROUNDING) + LEAST;
     case BNFF_GELU: return fabs(g) * ((12 + 2 * u * u) * ROUNDING * (normal(u) + fabs(u) * density(u)) + (1 + fabs(u)) * VANISHING) + LEAST;
     case BNFF_ELU: return fabs(g) * 6 * ROUNDING * fabs(slope_at(kind, u)) + fabs(g) * VANISHING + LEAST;
-    case BNFF_MISH: return fabs(g) * (14 * ROUNDING * (y + fabs(u) * y) + (1 + fabs(u)) * VANISHING) + (1 + fabs(u)) * LEAST;
+    case BNFF_MISH: return fabs(g) * (14 * ROUNDING * (y + fmin(fabs(u), 30) * y) + (1 + fabs(u)) * VANISHING) + (1 + fabs(u)) * LEAST;
     case BNFF_HARDSIGMOID:
     case BNFF_LEAKY_RELU: return fabs(g) * ROUNDING + LEAST;
     default: return 0;

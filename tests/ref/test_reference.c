@@ -62,6 +62,7 @@ static void activations(void **state)
     static const struct { const char *name; bnff_activation kind; } kinds[] = {
         {"relu", BNFF_RELU}, {"relu6", BNFF_RELU6}, {"leaky_relu", BNFF_LEAKY_RELU}, {"silu", BNFF_SILU},
         {"hardswish", BNFF_HARDSWISH}, {"sigmoid", BNFF_SIGMOID}, {"hardsigmoid", BNFF_HARDSIGMOID},
+        {"tanh", BNFF_TANH}, {"gelu", BNFF_GELU}, {"elu", BNFF_ELU}, {"mish", BNFF_MISH},
     };
     golden *file = golden_open("activations");
     assert_int_equal(golden_count(file), COUNT_OF(kinds));
