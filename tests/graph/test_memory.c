@@ -15,6 +15,9 @@ static void describe(bnff_graph *g)
     x = bnff_relu(g, bnff_batchnorm(g, "joined", both, NULL));
     const bnff_value y = bnff_relu(g, bnff_batchnorm(g, "again", both, NULL));
     x = bnff_concat(g, (const bnff_value[]){bnff_slice(g, x, 2, 9), bnff_dropout(g, y, 0.5f)}, 2);
+    x = bnff_conv_transpose2d(g, "up", bnff_channel_shuffle(g, x, 11), &(bnff_conv_transpose_options){.out_channels = 6, .kernel = {2}, .stride = {2}, .bias = true});
+    x = bnff_mul(g, x, bnff_scale(g, "scale", x, &(bnff_scale_options){.weight = true}));
+    x = bnff_resize(g, bnff_activate(g, x, BNFF_GELU, 0), &(bnff_resize_options){.size = {5, 4}, .mode = BNFF_RESIZE_BILINEAR});
     bnff_output(g, bnff_linear(g, "fc", bnff_global_avgpool(g, x), 4, true));
 }
 

@@ -45,24 +45,31 @@ def normal(key, n):
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).ravel()[:n]
 
 
+# Of convolution and linear weights: the fan that a normal distribution is scaled by, its deviation, or "uniform"; are biases uniform?
+RULES = {"densenet": ("in", "uniform", False, False), "vgg": ("out", 0.01, False, False), "mobilenet": ("out", 0.01, False, False),
+         "resnet": ("out", "uniform", False, True), "efficientnet": ("out", "uniform", False, False), "mnasnet": ("out", "uniform", False, False),
+         "regnet": ("out", 0.01, False, False), "shufflenet": ("uniform", "uniform", False, True), "squeezenet": ("in", "uniform", False, False),
+         "googlenet": (0.01, 0.01, False, False)}
+
+
 def initialise(model, family):
     """Fill a module as bnff_state_init does with seed 1; the index of a parameter counts buffers too."""
-    index, weight = 0, None
+    conv, linear, conv_bias, linear_bias = RULES[family]
+    index, weight, owner = 0, None, None
     with torch.no_grad():
         for name, value in model.state_dict().items():
             if name.endswith("num_batches_tracked"):
                 continue
             key, n, shape = random_key(1, index), value.numel(), value.shape
             index += 1
-            if len(shape) == 4:
-                fan = n // shape[0] if family == "densenet" else shape[0] * shape[2] * shape[3]
-                value.copy_(torch.from_numpy((normal(key, n) * np.sqrt(2 / fan)).astype(np.float32)).reshape(shape))
-            elif len(shape) == 2:
-                weight = shape
-                values = normal(key, n) * 0.01 if family in ("vgg", "mobilenet") else (2 * uniform(key, n) - 1) / np.sqrt(shape[1])
+            if len(shape) in (2, 4):
+                weight, owner, rule = shape, name[: -len("weight")], conv if len(shape) == 4 else linear
+                fan = n // shape[0] if rule in ("in", "uniform") else shape[0] * int(np.prod(shape[2:]))
+                scale = rule if isinstance(rule, float) else np.sqrt(2 / fan)
+                values = (2 * uniform(key, n) - 1) / np.sqrt(fan) if rule == "uniform" else normal(key, n) * scale
                 value.copy_(torch.from_numpy(values.astype(np.float32)).reshape(shape))
-            elif family == "resnet" and name == "fc.bias":
-                value.copy_(torch.from_numpy(((2 * uniform(key, n) - 1) / np.sqrt(weight[1])).astype(np.float32)))
+            elif owner and name == owner + "bias" and (linear_bias if len(weight) == 2 else conv_bias):
+                value.copy_(torch.from_numpy(((2 * uniform(key, n) - 1) / np.sqrt(np.prod(weight[1:]))).astype(np.float32)))
             else:
                 value.fill_(1.0 if name.endswith("running_var") or name.endswith("weight") else 0.0)
 
@@ -153,14 +160,16 @@ def make(name):
         return (bottleneck_densenet if found[1] else PlainDenseNet)(depth, growth), "densenet", 33, 30
     if name in ("resnet20", "resnet32", "resnet44", "resnet56", "resnet110"):
         return CifarResNet(int(name[6:])), "resnet", 33, 30
-    family = next(f for f in ("densenet", "vgg", "mobilenet", "resn") if f in name)
-    return getattr(zoo, name)(num_classes=CLASSES), "resnet" if family == "resn" else family, 75, 64
+    family = next((f for f in RULES if f in name), "resnet")  # resnext is a resnet
+    extra = {"aux_logits": False, "init_weights": False} if family == "googlenet" else {}
+    return getattr(zoo, name)(num_classes=CLASSES, **extra), family, 75, 64
 
 
 def main():
     names = ("densenet121 densenet161 densenet169 densenet201 densenet-bc-22-12 densenet-bc-100-12 densenet-40-12 resnet18 resnet34 resnet50 "
              "resnet101 resnet152 wide_resnet50_2 wide_resnet101_2 resnext50_32x4d resnext101_32x8d resnext101_64x4d resnet20 resnet56 resnet110 "
-             "vgg11_bn vgg13_bn vgg16_bn vgg19_bn mobilenet_v2").split()
+             "vgg11_bn vgg13_bn vgg16_bn vgg19_bn mobilenet_v2 mobilenet_v3_small efficientnet_b0 mnasnet1_0 regnet_y_400mf shufflenet_v2_x1_0 "
+             "squeezenet1_1 googlenet").split()
     for name in names:
         model, family, height, width = make(name)
         initialise(model, family)
