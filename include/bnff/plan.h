@@ -48,7 +48,8 @@ BNFF_API const char *bnff_level_name(int index);
 /** The level used where none is named. */
 BNFF_API const char *bnff_default_level(void);
 /** Names of convolution algorithms by index; NULL past the end. "direct" computes every convolution by its definition; "auto" takes per
- *  convolution what is fastest of the algorithms whose error is about that of "direct"; "fast" takes less exact ones too. With all but "direct",
+ *  convolution what is fastest of the algorithms whose error is about that of "direct"; "fast" takes less exact ones too; "f2", "f2x4"
+ *  and "f4" are Winograd's, each wherever it can run. With all but "direct",
  *  average pooling moves in front of a 1x1 convolution that nothing else reads. */
 BNFF_API const char *bnff_algorithm_name(int index);
 /** The algorithm used where none is named. */

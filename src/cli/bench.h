@@ -27,7 +27,7 @@ typedef struct bench_arguments {
 #define BENCH_BATCH {"batch-size,batch,b", CLI_CUSTOM, 0, "N", "Images a step (32).", .parse = bench_parse_batch}
 #define BENCH_SIZE {"size,img-size", CLI_CUSTOM, 0, "N|HxW", "Side of the images, or height x width. Default: what the model was published for.", .parse = bench_parse_size}
 #define BENCH_CONV {"conv", CLI_STRING, BENCH_FIELD(algorithms), "NAME", CLI_CONV_HELP}
-#define BENCH_CONV_LIST {"conv", CLI_STRING, BENCH_FIELD(algorithms), "NAME,...", "Algorithms of convolutions to compare: direct, auto, fast. Default: the one that training uses."}
+#define BENCH_CONV_LIST {"conv", CLI_STRING, BENCH_FIELD(algorithms), "NAME,...", "Algorithms of convolutions to compare: direct, f2, f2x4, f4, auto, fast. Default: the one that training uses."}
 #define BENCH_THREADS {"threads,t", CLI_INT, BENCH_FIELD(threads), "N", CLI_THREADS_HELP, 1, 4096}
 bool bench_parse_batches(void *arguments, const char *text, char *why, size_t size);
 bool bench_parse_batch(void *arguments, const char *text, char *why, size_t size);

@@ -71,7 +71,7 @@ const char *cli_nearest(const char *name, const char *const *names, int count);
 /* Fewer or more positionals than a command takes are reported here; -1: the count fits. max < 0: any number. */
 int cli_expect(const cli_command *self, const cli_positionals *positionals, int min, int max);
 
-#define CLI_CONV_HELP "How convolutions multiply: direct, auto (the fastest that is about as exact) or fast (less exact ones too)."
+#define CLI_CONV_HELP "How convolutions multiply: direct, f2, f2x4, f4, auto (the fastest that is about as exact) or fast (less exact ones too)."
 #define CLI_THREADS_HELP "Default: BNFF_THREADS, OMP_NUM_THREADS, else the CPUs this process may use."
 
 extern const cli_command cli_train, cli_val, cli_predict, cli_info, cli_models, cli_plan, cli_data, cli_doctor, cli_selftest, cli_bench;

@@ -103,6 +103,57 @@ static void pooling_moves_in_front(void **state)
     }
 }
 
+/* -- algorithms: only 3x3 convolutions at stride 1 can be other than direct, and auto takes no f4 -- */
+
+static bnff_plan *plan_of_conv(const char *algorithm, int channels, bnff_conv_options o, int size)
+{
+    bnff_error e = {0};
+    bnff_context *context;
+    bnff_graph *g;
+    bnff_plan *plan;
+    check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 1}, &context, &e), &e);
+    check_ok(bnff_graph_create(&g, &e), &e);
+    bnff_output(g, bnff_conv2d(g, "conv", bnff_relu(g, bnff_input(g, "x", channels)), &o));
+    const bnff_plan_options options = {.size = sizeof options, .batch = 2, .height = size, .width = size, .mode = BNFF_TRAIN, .algorithm = algorithm, .input_gradients = true};
+    check_ok(bnff_plan_create(context, g, &options, &plan, &e), &e);
+    bnff_graph_destroy(&g);
+    return plan;
+}
+
+static void algorithms_run_where_they_can(void **state)
+{
+    (void)state;
+    static const struct { int channels, size; bnff_conv_options o; bool can; } cases[] = {
+        {64, 28, {.out_channels = 64, .kernel = {3}, .padding = {1}}, true},
+        {64, 28, {.out_channels = 64, .kernel = {3}}, true},
+        {64, 28, {.out_channels = 64, .kernel = {3}, .padding = {1}, .stride = {2}}, false},
+        {64, 28, {.out_channels = 64, .kernel = {3}, .padding = {2}, .dilation = {2}}, false},
+        {64, 28, {.out_channels = 64, .kernel = {1}}, false},
+        {64, 28, {.out_channels = 64, .kernel = {5}, .padding = {2}}, false},
+        {64, 28, {.out_channels = 64, .kernel = {3, 1}, .padding = {1, -1}}, false},
+        {64, 28, {.out_channels = 64, .kernel = {3}, .padding = {1}, .groups = 64}, false},
+        {64, 3, {.out_channels = 64, .kernel = {3}}, false} /* the whole image */,
+    };
+    FOR_EACH(k, cases)
+        for (int a = 0; bnff_algorithm_name(a); a++) {
+            const char *name = bnff_algorithm_name(a);
+            test_case("%s, kernel %dx%d, stride %d, dilation %d, %d groups, image %d", name, k.o.kernel[0], k.o.kernel[1], k.o.stride[0], k.o.dilation[0], k.o.groups, k.size);
+            bnff_plan *plan = plan_of_conv(name, k.channels, k.o, k.size);
+            int convolutions = 0;
+            for (int t = 0; t < plan->task_count; t++) {
+                const bf_task *task = &plan->tasks[t];
+                const bf_op op = plan->graph.nodes[task->node].op;
+                if (op != BF_OP_CONV && op != BF_OP_CONV_BWD) continue;
+                convolutions++;
+                if (!k.can || !strcmp(name, "direct")) assert_int_equal(task->conv.algorithm, BF_DIRECT);
+                else if (plan->algorithm < BF_ALGORITHM_COUNT) assert_int_equal(task->conv.algorithm, plan->algorithm);
+                else if (plan->algorithm == BF_AUTO) assert_true(task->conv.algorithm != BF_F4);
+            }
+            assert_int_equal(convolutions, 2);
+            free_plan(plan);
+        }
+}
+
 /* -- gradients that nobody asks for are not computed -- */
 
 /* The plan of a small ResNet whose parameters with `frozen` in their name get no gradient. */
@@ -594,7 +645,7 @@ static void runs_find_their_size(void **state)
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(runs_find_their_size), test(placements_are_golden), test(pooling_moves_in_front), test(unwanted_gradients_cost_nothing),
+    static const struct CMUnitTest tests[] = {test(runs_find_their_size), test(placements_are_golden), test(pooling_moves_in_front), test(algorithms_run_where_they_can), test(unwanted_gradients_cost_nothing),
                                               test(live_values_never_overlap), test(blocks_respect_borders),
                                               test(restructured_plans_are_smaller), test(chains_are_fused),
                                               test(every_piece_has_a_place_or_a_reason), test(pictures_are_well_formed),
