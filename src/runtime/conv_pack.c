@@ -170,14 +170,19 @@ static void scatter_ungrouped(const unpacking *u, int k, int n, float sums[RUN][
 static void unpack_positions(const bf_kernels *k, const unpacking *u, bf_algorithm algorithm, const float *from, size_t position, size_t cell_stride, int cells)
 {
     const int count = bf_winograd_shape_of(algorithm).positions, lanes = lanes_of(u->oc);
-    double positions[BF_WINOGRAD_POSITIONS][BF_BLOCK] = {{0}}, taps[9][BF_BLOCK];
+    enum { AHEAD = 4 }; /* input channels */
+    double positions[BF_WINOGRAD_POSITIONS][BF_BLOCK], taps[9][BF_BLOCK];
     for (int i = 0; i < u->ic->channels; i++, from += lanes) {
-        for (int q = 0; q < count; q++)
-            for (int o = 0; o < lanes; o++) {
-                double sum = 0;
-                for (int cell = 0; cell < cells; cell++) sum += (double)from[(size_t)q * position + (size_t)cell * cell_stride + (size_t)o];
-                positions[q][o] = sum;
+        for (int q = 0; q < count; q++) {
+            const float *at = from + (size_t)q * position;
+            memset(positions[q], 0, sizeof positions[q]);
+            for (int cell = 0; cell < cells; cell++, at += cell_stride) {
+                /* As many places at once as positions and cells: hardware does not follow them. */
+                __builtin_prefetch(at + AHEAD * lanes);
+                __builtin_prefetch(at + AHEAD * lanes + BF_LANES);
+                for (int o = 0; o < lanes; o++) positions[q][o] += (double)at[o];
             }
+        }
         k->winograd_filter_gradient(algorithm, (const double(*)[BF_BLOCK])positions, taps);
         for (int o = 0; o < u->oc->channels; o++) {
             const float *where = taps_of(&u->w, u->oc->first + o, u->ic->first + i);
