@@ -1,0 +1,106 @@
+"""The networks people train: same results, gradients and buffers as eager, at most twice eager's distance to float64, and really in the engine."""
+import statistics
+import warnings
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+import bnff
+import models
+from support import distance, gradient, no_dropout, programs, step, tensors, twins
+
+# Is the whole training forward (dropout off) one region?
+NETWORKS = {
+    "densenet121": True, "resnet18": True, "resnet50": True, "wide_resnet50_2": True, "resnext50_32x4d": True, "mobilenet_v3_small": True,
+    "googlenet": True, "Branches": True,
+}
+LIGHT = ("mobilenet_v3_small", "squeezenet1_1", "Branches", "shufflenet_v2_x1_0")
+SIZE = 64
+
+
+@pytest.mark.parametrize("make", models.PARAMETERS, ids=lambda f: f.__name__)
+def test_parameter_count(make):
+    with torch.device("meta"):
+        assert sum(p.numel() for p in make().parameters()) == models.PARAMETERS[make]
+
+
+def build(name):
+    torch.manual_seed(0)
+    make = getattr(models, name)
+    return no_dropout(make(num_classes=10) if make in models.PARAMETERS else make())
+
+
+def float_buffers(model):
+    return torch.cat([b.flatten().double() for b in model.buffers() if b.is_floating_point()] or [torch.ones(1)])
+
+
+def compare(name, count):
+    """Distances to float64 of (ours, eager) for `count` inputs: of outputs, whole gradient and buffers. And our model, with the last input."""
+    ours, eager, exact = twins(build(name))
+    distances = {"outputs": ([], []), "gradient": ([], []), "buffers": ([], [])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(count):
+            x = torch.randn(4, 3, SIZE, SIZE + i % 2, generator=torch.Generator().manual_seed(i))
+            if i % 3 == 2:
+                x = x.to(memory_format=torch.channels_last)
+            results = []
+            for model in (ours, eager, exact):
+                model.zero_grad()
+                results.append(step(model, x.to(next(model.parameters()).dtype)))
+            assert [(t.shape, t.stride()) for t in results[0]] == [(t.shape, t.stride()) for t in results[1]]
+            for k, model in enumerate((ours, eager)):
+                distances["outputs"][k].append(max(distance(a, b) for a, b in zip(results[k], results[2])))
+                distances["gradient"][k].append(distance(gradient(model), gradient(exact)))
+                distances["buffers"][k].append(distance(float_buffers(model), float_buffers(exact)))
+            with torch.no_grad():
+                for a, b, c in zip(ours.buffers(), eager.buffers(), exact.buffers()):
+                    assert a.is_floating_point() or torch.equal(a, b)
+                    a.copy_(c), b.copy_(c)  # each input is judged by itself
+        return distances, ours, x
+
+
+def assert_no_worse(distances, what):
+    a, b = distances[what]
+    assert statistics.median(a) <= 2 * statistics.median(b) + 1e-6, (what, a, b)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_training_step(name):
+    """The network as it is. A kink (ReLU, the maximum of a pool) that falls the other way by rounding changes a whole gradient by some
+    thousandths, in eager as in ours, so gradients are compared closely below, without kinks."""
+    distances, ours, x = compare(name, 3)
+    assert_no_worse(distances, "outputs")
+    assert_no_worse(distances, "buffers")
+    a, b = distances["gradient"]
+    assert max(a) <= 3 * max(b) + 0.05, (a, b)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        explanation = bnff.explain(ours, x)
+    assert explanation.complete or not NETWORKS[name], str(explanation)
+    assert explanation.regions and all(r.runs for r in explanation.regions), str(explanation)
+
+
+@pytest.mark.parametrize("name", ["vgg11_bn", "mobilenet_v2", "squeezenet1_1", "Branches", "shufflenet_v2_x1_0"])
+def test_whole_gradient(name, monkeypatch):
+    """The same network with smooth activations and average pools: at most twice eager's distance to float64, median over inputs."""
+    for kink in ("relu", "relu6", "hardswish", "leaky_relu"):
+        monkeypatch.setattr(F, kink, lambda x, *_, **__: F.silu(x))
+    monkeypatch.setattr(F, "hardsigmoid", lambda x, *_, **__: torch.sigmoid(x))
+    monkeypatch.setattr(F, "max_pool2d", lambda x, k, s=None, p=0, d=1, ceil_mode=False, **_: F.avg_pool2d(x, k, s, p, ceil_mode))
+    monkeypatch.setattr(F, "hardtanh", lambda x, *_, **__: F.silu(x))
+    distances, _, _ = compare(name, 9 if name in LIGHT else 3)
+    for what in distances:
+        assert_no_worse(distances, what)
+
+
+@pytest.mark.parametrize("name", [n for n, whole in NETWORKS.items() if whole])
+def test_evaluation(name):
+    ours, eager, exact = twins(build(name).eval())
+    x = torch.randn(2, 3, SIZE, SIZE)
+    with torch.no_grad():
+        a, b, c = (tensors(m(x.to(next(m.parameters()).dtype))) for m in (ours, eager, exact))
+    for u, v, w in zip(a, b, c):
+        assert distance(u, w) <= 2 * distance(v, w) + 1e-6
+    assert programs(ours)[0].regions
