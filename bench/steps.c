@@ -38,6 +38,10 @@ static void bench(const bf_kernels *k)
     ptrdiff_t offsets[9];
     for (int t = 0; t < 9; t++) offsets[t] = (t / 3 * ROW + t % 3) * C;
     const bf_taps taps = {9, offsets};
+    float dw[9 * C] = {0};
+    bf_dw_line lines[3];
+    for (int i = 0; i < 3; i++) lines[i] = (bf_dw_line){x + i * ROW * C, w + 3 * i * C, dw + 3 * i * C};
+    const bf_dw row = {.lines = lines, .count = 3, .taps = 3, .step = 1, .pad = 0, .dilation = 1, .width = PIXELS + 2};
     BENCH("copy", 2, k->copy(y, C, x, C, PIXELS, C));
     BENCH("copy_stream", 2, k->copy_stream(y, C, x, C, PIXELS, C));
     BENCH("affine_act relu", 2, k->affine_act(y, C, x, C, PIXELS, C, s, s, s, relu));
@@ -54,12 +58,11 @@ static void bench(const bf_kernels *k)
     BENCH("sum_bn_grad", 2, k->sum_bn_grad(z, C, x, C, PIXELS, C, s, s1, s2));
     BENCH("dropout", 2, k->dropout(y, C, x, C, PIXELS, C, 1, 2, C, 1u << 30, 2));
     BENCH("max_taps 3x3", 10, k->max_taps(y, C, x, C, taps, PIXELS, C));
-    BENCH("max_taps_grad 3x3", 28, k->max_taps_grad(y, x, C, taps, z, C, PIXELS, C));
+    BENCH("max_taps_grad 3x3", 28, k->max_taps_grad(y, taps.offset, x, C, taps, z, C, PIXELS, C));
     BENCH("sum_taps 3x3", 10, k->sum_taps(y, C, x, C, taps, 0.1f, PIXELS, C));
     BENCH("sum_taps_grad 3x3", 19, k->sum_taps_grad(y, C, taps, 0.1f, z, C, PIXELS, C));
-    BENCH("dw_taps 3x3", 10, k->dw_taps(y, C, x, C, taps, w, PIXELS, C, false));
-    BENCH("dw_taps_grad 3x3", 19, k->dw_taps_grad(y, C, taps, w, z, C, PIXELS, C));
-    BENCH("dw_taps_weight_grad 3x3", 10, k->dw_taps_weight_grad(w, x, C, taps, z, C, PIXELS, C));
+    BENCH("dw_row 3x3", 10, k->dw_row(y, C, &row, NULL, PIXELS, C));
+    BENCH("dw_row_weight_grad 3x3", 10, k->dw_row_weight_grad(&row, z, C, PIXELS, C));
     BENCH("update_sgd", 5, k->update_sgd(y, z, x, PIXELS * C, 0, 0.9f, 0, false, false, 1));
     BENCH("update_adam", 7, k->update_adam(y, z, x, v, PIXELS * C, 0, 0.9f, 0.9f, 1, 0, true, 0, 1, 1));
     free(x), free(y), free(z), free(s), free(w), free(v);

@@ -26,7 +26,7 @@ compile() { # output, flags and source
     "$cc" $flags "$@" -c -o "$object"
     objects="$objects $object"
 }
-for file in gemm_tile peak step_elementwise step_sums step_windows table update; do
+for file in gemm_tile peak step_depthwise step_elementwise step_sums step_windows table update; do
     compile "neon_$file" $kernel_flags -DBF_ISA=neon -DBF_VECTOR=4 -DBF_NEON "$root/src/kernels/$file.c"
     compile "plain_$file" $kernel_flags -DBF_ISA=plain -DBF_VECTOR=4 "$root/src/kernels/$file.c"
 done

@@ -79,6 +79,17 @@ typedef struct bf_taps {
     const ptrdiff_t *offset;
 } bf_taps;
 
+/* A row of a depthwise convolution: output j sees, in each line, the columns j*step - pad + k*dilation, k < taps, that lie in
+ * [0, width). Column q of a line is at x + q*c: lines are blocks of c lanes. */
+typedef struct bf_dw_line {
+    const float *x, *w; /* w: [taps][c] */
+    float *dw;          /* of the weight gradient, as w */
+} bf_dw_line;
+typedef struct bf_dw {
+    const bf_dw_line *lines;
+    int count, taps, step, pad, dilation, width;
+} bf_dw;
+
 #define BF_KERNEL(name, args) void (*name) args;
 typedef struct bf_kernels {
     const char *isa;

@@ -191,7 +191,8 @@ static bool lower_result(lowering *l, bf_task *task, int node, int result)
     bool any, *blocks = claim(l, result, &any);
     if (!blocks) return false;
     const bool more = has_epilogue_nodes(l, node), needed = !more || needed_outside(l, result, node);
-    if (!any && !more) return bf_free(blocks), true; /* straight to storage */
+    const bool windows = task->kind == BF_TASK_POOL || task->kind == BF_TASK_POOL_BWD || task->kind == BF_TASK_DEPTHWISE || task->kind == BF_TASK_DEPTHWISE_BWD;
+    if (!any && !more && !(windows && bf_leaves_cache(l->plan, result))) return bf_free(blocks), true; /* straight to storage */
     bf_step step = more ? bf_build_new(BF_STEP_COMPLETE, tile) : bf_build_new(BF_STEP_STORE, stored);
     step.a = more ? stored : tile;
     step.stream = bf_leaves_cache(l->plan, result);

@@ -123,12 +123,14 @@ typedef struct bf_conv {
 typedef struct bf_span {
     int first, count, k0, k1, from;
     int padded;            /* positions of the window inside the padded image (average pooling's divisor) */
+    int least, end;        /* of rows: first input row that this or a later window sees; end of those seen so far */
 } bf_span;
 
-/* Windows of a pool or a depthwise convolution: rows one by one, columns in runs of equal taps. */
+/* Windows of a pool: rows one by one, columns in runs of equal taps. */
 typedef struct bf_windows {
     int n, h, w, oh, ow, kh, kw, sh, sw, dh, dw;
-    bool average, exclude_pad, depthwise;
+    bool average, exclude_pad;
+    int strip;             /* rows of results that stay near until they go through the epilogue */
     int taps;              /* most taps of a window */
     bf_span *rows, *columns;
     int column_count;
@@ -139,6 +141,18 @@ typedef struct bf_resize {
     bf_blend *rows, *columns; /* one an output row, column */
     int most_rows;            /* of the input that the rows of a tile are made of (forward), or the rows of dy made of a tile's (backward) */
 } bf_resize;
+
+/* Input columns phase, phase + stride, ... of a depthwise convolution, whose gradient gathers from the same taps: column j of the
+ * phase gets tap top - m*gap from column j - pad + m*dilation of dy. `first`: taps of the phases before. */
+typedef struct bf_dw_phase {
+    int first, columns, taps, top, gap, pad, dilation;
+} bf_dw_phase;
+
+typedef struct bf_depthwise {
+    int n, h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw;
+    int strip;             /* rows of results that stay near until they go through the epilogue */
+    bf_dw_phase *phases;   /* backward: sw of them */
+} bf_depthwise;
 
 /* How a task's work is divided: pixel_cells x channel_cells cells; a tile is rows of an image, or whole images, or pixels of a line. */
 typedef struct bf_grid {
@@ -156,6 +170,7 @@ typedef struct bf_task {
     bf_conv conv;
     bf_windows windows;
     bf_resize resize;
+    bf_depthwise depthwise;
     bf_grid grid;
     bf_program load[2];    /* prologues of the tensor inputs (x; or dy, x); empty: read in place */
     bf_program epilogue;   /* sweeps: all of their work. Empty: results go straight to storage */

@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 #include "runtime/conv.h"
+#include "runtime/depthwise.h"
 #include "runtime/windows.h"
 
 static const struct { const char *text; void (*run)(bnff_run *, const bf_task *); } kinds[BF_TASK_KIND_COUNT] = {
@@ -11,10 +12,10 @@ static const struct { const char *text; void (*run)(bnff_run *, const bf_task *)
     [BF_TASK_SWEEP] = {"sweep", bf_sweep},
     [BF_TASK_CONV] = {"conv_fwd", bf_conv_forward},
     [BF_TASK_CONV_BWD] = {"conv_bwd", bf_conv_backward},
-    [BF_TASK_DEPTHWISE] = {"depthwise_fwd", bf_windows_forward},
-    [BF_TASK_DEPTHWISE_BWD] = {"depthwise_bwd", bf_windows_backward},
-    [BF_TASK_POOL] = {"pool_fwd", bf_windows_forward},
-    [BF_TASK_POOL_BWD] = {"pool_bwd", bf_windows_backward},
+    [BF_TASK_DEPTHWISE] = {"depthwise_fwd", bf_depthwise_forward},
+    [BF_TASK_DEPTHWISE_BWD] = {"depthwise_bwd", bf_depthwise_backward},
+    [BF_TASK_POOL] = {"pool_fwd", bf_windows_run},
+    [BF_TASK_POOL_BWD] = {"pool_bwd", bf_windows_run},
     [BF_TASK_RESIZE] = {"resize_fwd", bf_resize_forward},
     [BF_TASK_RESIZE_BWD] = {"resize_bwd", bf_resize_backward},
     [BF_TASK_SHUFFLE] = {"shuffle", bf_shuffle},
@@ -38,7 +39,11 @@ bnff_status bf_task_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
         BF_TRY(bf_conv_setup(plan, task, error));
         bf_conv_book(plan, task);
         return BNFF_OK;
-    case BF_TASK_DEPTHWISE: case BF_TASK_DEPTHWISE_BWD: case BF_TASK_POOL: case BF_TASK_POOL_BWD:
+    case BF_TASK_DEPTHWISE: case BF_TASK_DEPTHWISE_BWD:
+        BF_TRY(bf_depthwise_setup(plan, task, error));
+        bf_depthwise_divide(plan, task);
+        return BNFF_OK;
+    case BF_TASK_POOL: case BF_TASK_POOL_BWD:
         BF_TRY(bf_windows_setup(plan, task, error));
         bf_windows_divide(plan, task);
         return BNFF_OK;
@@ -59,6 +64,7 @@ void bf_task_free(bf_task *task)
     bf_free(task->windows.columns);
     bf_free(task->resize.rows);
     bf_free(task->resize.columns);
+    bf_free(task->depthwise.phases);
     bf_program *programs[3] = {&task->load[0], &task->load[1], &task->epilogue};
     for (int i = 0; i < 3; i++) {
         for (int k = 0; k < programs[i]->count; k++) bf_free(programs[i]->steps[k].add_block);

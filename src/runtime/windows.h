@@ -1,4 +1,4 @@
-/* Pooling and depthwise convolution: windows that slide over one channel block at a time. */
+/* Pooling: windows that slide over one channel block at a time. */
 #ifndef BF_WINDOWS_H
 #define BF_WINDOWS_H
 
@@ -7,7 +7,7 @@
 /* Fill task->windows and the grid from the node. */
 bnff_status bf_windows_setup(bnff_plan *plan, bf_task *task, bnff_error *error);
 void bf_windows_divide(const bnff_plan *plan, bf_task *task);
-void bf_windows_forward(bnff_run *run, const bf_task *task);
-void bf_windows_backward(bnff_run *run, const bf_task *task);
+/* Forward or backward, as the task is. */
+void bf_windows_run(bnff_run *run, const bf_task *task);
 
 #endif

@@ -56,7 +56,7 @@ static void max_pooling(void **state)
                 const piece y = new_piece(n, c, LDG), g = normal_piece(n, c, LDG, 0, 1), dx = normal_piece(w.image.n, c, LD, 0, 1);
                 const piece want = copy_piece(dx, LD);
                 k->max_taps(y.x, y.ld, w.image.x, w.step, w.taps, n, c);
-                k->max_taps_grad(dx.x, w.image.x, w.step, w.taps, g.x, g.ld, n, c);
+                k->max_taps_grad(dx.x, w.offset, w.image.x, w.step, w.taps, g.x, g.ld, n, c);
                 for (int j = 0; j < n; j++)
                     for (int i = 0; i < c; i++) {
                         const int best = winner(&w, j, i);
@@ -99,70 +99,94 @@ static void average_pooling(void **state)
         }
 }
 
-static void depthwise(void **state)
+/* Rows of depthwise convolutions: taps, step, padding, dilation; widths around the blocks of outputs. */
+static const struct { int taps, step, pad, dilation; } rows[] = {
+    {1, 1, 0, 1}, {2, 1, 1, 1}, {3, 1, 1, 1}, {3, 1, 0, 1}, {5, 1, 2, 1}, {7, 1, 3, 1}, {3, 2, 1, 1}, {5, 2, 2, 1}, {7, 2, 3, 1}, {3, 1, -1, 1}, {4, 1, 2, 1},
+    {3, 1, 2, 2}, {9, 1, 4, 1}, {3, 3, 1, 1}, {2, 1, 1, 2}, {3, 1, 4, 1}, {1, 1, -2, 1},
+};
+enum { MOST_LINES = 5, MOST_ROW_TAPS = 9 };
+
+typedef struct row {
+    bf_dw f;
+    bf_dw_line line[MOST_LINES];
+} row;
+
+/* `width` columns and as many outputs as two more than see all of them, so that some see nothing. */
+static int make_row(row *r, size_t which, int width, int lines, int c)
+{
+    r->f = (bf_dw){.lines = r->line, .count = lines, .taps = rows[which].taps, .step = rows[which].step, .pad = rows[which].pad, .dilation = rows[which].dilation,
+                   .width = width};
+    for (int i = 0; i < lines; i++)
+        r->line[i] = (bf_dw_line){normal_piece(width, c, c, 0, 1).x, normal_vector(r->f.taps * c, 0, 1), normal_vector(r->f.taps * c, 0, 1)};
+    return width / r->f.step + 2;
+}
+
+/* Index of the column that tap k of output j sees, or -1. */
+static int column(const bf_dw *f, int j, int k)
+{
+    const int q = j * f->step - f->pad + k * f->dilation;
+    return q >= 0 && q < f->width ? q : -1;
+}
+
+static void depthwise_rows(void **state)
 {
     (void)state;
-    FOR_EACH(c, cs) FOR_EACH(n, ns)
-        for (size_t which = 0; which < COUNT_OF(windows); which++)
-            for (int accumulate = 0; accumulate < 2; accumulate++) FOR_EACH_TABLE(k) {
-                test_case("dw_taps window=%zu n=%d c=%d accumulate=%d isa=%s", which, n, c, accumulate, k->isa);
-                window w;
-                make_window(&w, which, n, c);
-                const int taps = w.taps.count;
-                const float *weights = normal_vector(taps * c, 0, 1);
-                const piece y = normal_piece(n, c, LDG, 0, 1), before = copy_piece(y, LDG);
-                k->dw_taps(y.x, y.ld, w.image.x, w.step, w.taps, weights, n, c, accumulate);
-                for (int j = 0; j < n; j++)
-                    for (int i = 0; i < c; i++) {
-                        double sum = accumulate ? *piece_at(before, j, i) : 0, magnitude = fabs(sum);
-                        for (int t = 0; t < taps; t++) {
-                            const double term = (double)weights[t * c + i] * *at_tap(&w, w.image.x, j, t, i);
+    static const int widths[] = {1, 2, 6, 7, 8, 19};
+    FOR_EACH(c, cs) FOR_EACH(width, widths)
+        for (size_t which = 0; which < COUNT_OF(rows); which++)
+            for (int lines = 0; lines <= MOST_LINES; lines++) FOR_EACH_TABLE(k) {
+                test_case("dw_row row=%zu width=%d lines=%d c=%d isa=%s", which, width, lines, c, k->isa);
+                row r;
+                const int n = make_row(&r, which, width, lines, c);
+                const float *bias = lines % 2 ? normal_vector(c, 0, 1) : NULL;
+                const piece y = new_piece(n, c, LDG);
+                k->dw_row(y.x, y.ld, &r.f, bias, n, c);
+                FOR_LANES(y, j, i) {
+                    double sum = bias ? bias[i] : 0, magnitude = fabs(sum);
+                    for (int l = 0; l < lines; l++)
+                        for (int t = 0; t < r.f.taps; t++) {
+                            if (column(&r.f, j, t) < 0) continue;
+                            const double term = (double)r.line[l].w[t * c + i] * r.line[l].x[column(&r.f, j, t) * c + i];
                             sum += term, magnitude += fabs(term);
                         }
-                        check_close(*piece_at(y, j, i), sum, (taps + 2) * ROUNDING * magnitude);
-                    }
+                    check_close(*piece_at(y, j, i), sum, (lines * r.f.taps + 2) * ROUNDING * magnitude);
+                }
                 check_gaps(y);
                 check_guards();
             }
 }
 
-/* Gradients of <g, dw(x, w)> with respect to x and w: sums over everything that touches an element. */
-static void depthwise_gradients(void **state)
+static void depthwise_weight_gradients(void **state)
 {
     (void)state;
-    FOR_EACH(c, cs) FOR_EACH(n, ns)
-        for (size_t which = 0; which < COUNT_OF(windows); which++) FOR_EACH_TABLE(k) {
-            test_case("dw_taps_grad window=%zu n=%d c=%d isa=%s", which, n, c, k->isa);
-            window w;
-            make_window(&w, which, n, c);
-            const int taps = w.taps.count;
-            const float *weights = normal_vector(taps * c, 0, 1);
-            const piece g = normal_piece(n, c, LDG, 0, 1), dx = normal_piece(w.image.n, c, LD, 0, 1);
-            float *dw = normal_vector(taps * c, 0, 1);
-            const size_t floats = (size_t)w.image.n * LD;
-            double *want = guarded_bytes(floats * sizeof *want), *magnitude = guarded_bytes(floats * sizeof *want);
-            double *want_dw = guarded_bytes((size_t)(taps * c) * sizeof *want), *magnitude_dw = guarded_bytes((size_t)(taps * c) * sizeof *want);
-            FOR_LANES(dx, j, i) want[j * LD + i] = *piece_at(dx, j, i), magnitude[j * LD + i] = fabs(want[j * LD + i]);
-            for (int q = 0; q < taps * c; q++) want_dw[q] = dw[q], magnitude_dw[q] = fabs(dw[q]);
-            for (int j = 0; j < n; j++)
-                for (int t = 0; t < taps; t++)
-                    for (int i = 0; i < c; i++) {
-                        const ptrdiff_t at = j * w.step + w.offset[t] + i;
-                        const double d = *piece_at(g, j, i), x_term = d * weights[t * c + i], w_term = d * w.image.x[at];
-                        want[at] += x_term, magnitude[at] += fabs(x_term);
-                        want_dw[t * c + i] += w_term, magnitude_dw[t * c + i] += fabs(w_term);
+    static const int widths[] = {1, 2, 7, 19};
+    FOR_EACH(c, cs) FOR_EACH(width, widths)
+        for (size_t which = 0; which < COUNT_OF(rows); which++)
+            for (int lines = 1; lines <= MOST_LINES; lines++) FOR_EACH_TABLE(k) {
+                test_case("dw_row_weight_grad row=%zu width=%d lines=%d c=%d isa=%s", which, width, lines, c, k->isa);
+                row r;
+                const int n = make_row(&r, which, width, lines, c);
+                const piece g = normal_piece(n, c, LDG, 0, 1);
+                double want[MOST_LINES * MOST_ROW_TAPS * BF_BLOCK], magnitude[MOST_LINES * MOST_ROW_TAPS * BF_BLOCK];
+                const int each = r.f.taps * c;
+                for (int l = 0; l < lines; l++)
+                    for (int q = 0; q < each; q++) {
+                        double sum = r.line[l].dw[q], all = fabs(sum);
+                        for (int j = 0; j < n; j++) {
+                            if (column(&r.f, j, q / c) < 0) continue;
+                            const double term = (double)*piece_at(g, j, q % c) * r.line[l].x[column(&r.f, j, q / c) * c + q % c];
+                            sum += term, all += fabs(term);
+                        }
+                        want[l * each + q] = sum, magnitude[l * each + q] = all;
                     }
-            k->dw_taps_grad(dx.x, w.step, w.taps, weights, g.x, g.ld, n, c);
-            k->dw_taps_weight_grad(dw, w.image.x, w.step, w.taps, g.x, g.ld, n, c);
-            FOR_LANES(dx, j, i) check_close(*piece_at(dx, j, i), want[j * LD + i], 2 * (MOST_TAPS + 2) * ROUNDING * magnitude[j * LD + i]);
-            for (int q = 0; q < taps * c; q++) check_close(dw[q], want_dw[q], 2 * (n + 2) * ROUNDING * magnitude_dw[q]);
-            check_gaps(dx);
-            check_guards();
-        }
+                k->dw_row_weight_grad(&r.f, g.x, g.ld, n, c);
+                for (int q = 0; q < lines * each; q++) check_close(r.line[q / each].dw[q % each], want[q], (n + 2) * ROUNDING * magnitude[q]);
+                check_guards();
+            }
 }
 
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(max_pooling), test(average_pooling), test(depthwise), test(depthwise_gradients)};
+    static const struct CMUnitTest tests[] = {test(max_pooling), test(average_pooling), test(depthwise_rows), test(depthwise_weight_gradients)};
     return run_all(tests);
 }

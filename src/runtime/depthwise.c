@@ -1,0 +1,325 @@
+/* Depthwise convolution in strips of rows that stay in L1: a cell walks through a block of channels image by image, a strip at a time.
+ *
+ * Forward: the rows of x that a strip of outputs sees come from storage, or through the prologue into a ring; the strip goes through
+ * the epilogue while it is near. Backward, in one visit to each strip of input rows: dx gathers from the rows of dy that saw it, and
+ * the weight gradient takes the products of the same rows with x. The input columns of one phase (column % stride) see the same taps. */
+#include "runtime/depthwise.h"
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "runtime/program.h"
+#include "runtime/rows.h"
+
+enum { FOLD_ROWS = 64 }; /* rows whose products are added in float, before they go to the doubles */
+
+/* -- set-up -- */
+
+/* The taps k that input columns phase, phase + stride, ... see, downwards from `top` by `gap`: their columns of dy go upwards. */
+static bf_dw_phase make_phase(const bf_depthwise *d, int phase, int first)
+{
+    bf_dw_phase p = {.first = first, .columns = phase < d->w ? (d->w - phase - 1) / d->sw + 1 : 0, .dilation = 1, .gap = 1};
+    for (int k = d->kw; k-- > 0;) {
+        if ((phase + d->pw - k * d->dw) % d->sw) continue;
+        if (p.taps == 0) p.top = k, p.pad = -(phase + d->pw - k * d->dw) / d->sw;
+        if (p.taps == 1) p.gap = p.top - k, p.dilation = p.gap * d->dw / d->sw;
+        p.taps++;
+    }
+    return p;
+}
+
+bnff_status bf_depthwise_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
+{
+    const bf_node *node = &plan->graph.nodes[task->node];
+    const bf_conv_attr *a = &node->a.conv;
+    const bool backward = task->kind == BF_TASK_DEPTHWISE_BWD;
+    const bf_value *x = &plan->graph.values[task->x], *y = &plan->graph.values[backward ? task->dy : task->out];
+    bf_depthwise *d = &task->depthwise;
+    *d = (bf_depthwise){.n = x->n, .h = x->h, .w = x->w, .oh = y->h, .ow = y->w, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
+                        .dh = a->dh, .dw = a->dw};
+    task->flops = 2.0 * d->n * bf_nominal_pixels(a, d->oh, d->ow) * x->c * a->kh * a->kw * (backward && a->want_dx && a->want_dw ? 2 : 1);
+    if (!backward) return BNFF_OK;
+    d->phases = bf_alloc((size_t)d->sw * sizeof *d->phases);
+    if (!d->phases) return bf_fail(error, BNFF_E_MEMORY, "no memory to set up %s", task->name);
+    for (int r = 0, first = 0; r < d->sw; first += d->phases[r++].taps) d->phases[r] = make_phase(d, r, first);
+    return BNFF_OK;
+}
+
+/* -- a cell's memory -- */
+
+typedef struct memory {
+    float *x, *dy, *tile, *temps; /* rings of rows, and a strip of results */
+    float *products;              /* weight gradient: taps x lanes */
+    bf_dw_line *lines;
+} memory;
+
+/* Rows of dy that a strip of input rows sees; rows of x that a strip of outputs sees. */
+static int dy_rows(const bf_depthwise *d) { const int rows = (d->strip - 1 + (d->kh - 1) * d->dh) / d->sh + 1; return rows < d->oh ? rows : d->oh; }
+static int x_rows(const bf_depthwise *d) { const int rows = (d->strip - 1) * d->sh + (d->kh - 1) * d->dh + 1; return rows < d->h ? rows : d->h; }
+
+static memory take(bf_scratch *s, const bf_task *task)
+{
+    const bf_depthwise *d = &task->depthwise;
+    const bool backward = task->kind == BF_TASK_DEPTHWISE_BWD;
+    const size_t in = (size_t)d->w * BF_BLOCK * sizeof(float), out = (size_t)d->ow * BF_BLOCK * sizeof(float);
+    const bf_program *programs[3] = {&task->load[0], &task->load[1], &task->epilogue};
+    size_t temps = 0;
+    for (int i = 0; i < 3; i++) temps = bf_program_scratch(programs[i]) > temps ? bf_program_scratch(programs[i]) : temps;
+    memory m = {.temps = bf_take(s, temps), .lines = bf_take(s, (size_t)d->kh * sizeof *m.lines)};
+    if (task->load[0].count) m.x = bf_take(s, (size_t)(backward ? d->strip : x_rows(d)) * in);
+    if (task->load[1].count) m.dy = bf_take(s, (size_t)dy_rows(d) * out);
+    if (task->epilogue.count) m.tile = bf_take(s, (size_t)d->strip * (backward ? in : out));
+    if (backward) m.products = bf_take(s, (size_t)(d->kh * d->kw) * BF_BLOCK * sizeof *m.products);
+    return m;
+}
+
+void bf_depthwise_divide(const bnff_plan *plan, bf_task *task)
+{
+    bf_depthwise *d = &task->depthwise;
+    const bool backward = task->kind == BF_TASK_DEPTHWISE_BWD;
+    const bf_layout *x = &plan->layouts[task->x];
+    const int height = backward ? d->h : d->oh;
+    const size_t row = (size_t)(backward ? d->w : d->ow) * BF_BLOCK * sizeof(float), fit = plan->context->target.l1 / 2 / row;
+    d->strip = fit < 1 ? 1 : fit < (size_t)height ? (int)fit : height;
+    bf_divide_images(plan, &task->grid, d->n, height, x->count);
+    bf_scratch s = {0};
+    (void)take(&s, task);
+    task->scratch = s.used;
+    const size_t weights = (size_t)x->lanes * (size_t)(d->kh * d->kw + 1);
+    task->shared = weights * sizeof(float) + (backward ? (size_t)task->grid.pixel_cells * weights * sizeof(double) : 0);
+}
+
+/* -- weights -- */
+
+/* Weights of a block: forward [kh][kw][lanes], then the bias; backward [phase][kh][tap of the phase][lanes]. */
+static float *packed_at(const bnff_run *run, const bf_task *task, int block)
+{
+    const bf_layout *x = &run->plan->layouts[task->x];
+    return (float *)(run->arena + task->shared_arena) + (size_t)x->blocks[block].lane * (size_t)(task->depthwise.kh * task->depthwise.kw + 1);
+}
+
+/* Where the backward keeps tap (kh, kw), in taps. */
+static int place_of(const bf_depthwise *d, int kh, int kw)
+{
+    const int r = ((kw * d->dw - d->pw) % d->sw + d->sw) % d->sw;
+    const bf_dw_phase *p = &d->phases[r];
+    return p->first * d->kh + kh * p->taps + (p->top - kw) / p->gap;
+}
+
+/* Weight and bias gradients of one pixel cell and block: [place, then bias][lanes] doubles. */
+static double *sums_at(const bnff_run *run, const bf_task *task, int pixel_cell, int block)
+{
+    const bf_layout *x = &run->plan->layouts[task->x];
+    const size_t taps = (size_t)(task->depthwise.kh * task->depthwise.kw + 1), all = (size_t)x->lanes * taps;
+    double *first = (double *)((float *)(run->arena + task->shared_arena) + all);
+    return first + (size_t)pixel_cell * all + (size_t)x->blocks[block].lane * taps;
+}
+
+static void pack_cell(const bf_cell *cell)
+{
+    const bf_task *task = cell->task;
+    const bf_depthwise *d = &task->depthwise;
+    const bf_layout *x = &cell->plan->layouts[task->x];
+    const int *param = cell->plan->graph.nodes[task->node].param, taps = d->kh * d->kw;
+    for (int b = bf_share(x->count, cell->plan->cells, cell->index); b < bf_share(x->count, cell->plan->cells, cell->index + 1); b++) {
+        const bf_block *block = &x->blocks[b];
+        float *to = packed_at(cell->run, task, b);
+        memset(to, 0, (size_t)(taps + 1) * (size_t)block->ld * sizeof *to);
+        for (int t = 0; t < taps; t++) {
+            const int place = d->phases ? place_of(d, t / d->kw, t % d->kw) : t;
+            for (int i = 0; i < block->channels; i++) to[place * block->ld + i] = cell->run->params[param[0]][(size_t)(block->first + i) * (size_t)taps + (size_t)t];
+        }
+        for (int i = 0; param[1] >= 0 && i < block->channels; i++) to[taps * block->ld + i] = cell->run->params[param[1]][block->first + i];
+    }
+}
+
+/* -- forward -- */
+
+static void forward_row(const bf_cell *cell, memory *m, const bf_rows *x, const float *packed, int oh, float *to)
+{
+    const bf_depthwise *d = &cell->task->depthwise;
+    const int lanes = (int)x->ld;
+    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w};
+    for (int kh = 0; kh < d->kh; kh++) {
+        const int ih = oh * d->sh - d->ph + kh * d->dh;
+        if (ih >= 0 && ih < d->h) m->lines[f.count++] = (bf_dw_line){.x = bf_row(x, ih), .w = packed + kh * d->kw * lanes};
+    }
+    cell->k->dw_row(to, x->ld, &f, packed + d->kh * d->kw * lanes, d->ow, lanes);
+}
+
+static void forward_image(const bf_cell *cell, memory *m, int image, int block)
+{
+    const bf_task *task = cell->task;
+    const bf_depthwise *d = &task->depthwise;
+    const float *packed = packed_at(cell->run, task, block);
+    bf_rows x = bf_rows_of(cell, &task->load[0], task->x, block, image, m->x, x_rows(d), m->temps);
+    for (int row = 0, end; row < d->oh; row = end) {
+        end = row + d->strip < d->oh ? row + d->strip : d->oh;
+        const size_t pixel = ((size_t)image * (size_t)d->oh + (size_t)row) * (size_t)d->ow, count = (size_t)(end - row) * (size_t)d->ow;
+        const int last = (end - 1) * d->sh - d->ph + (d->kh - 1) * d->dh + 1;
+        bf_rows_until(&x, last < d->h ? last : d->h);
+        float *to = m->tile ? m->tile : bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * x.ld;
+        for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, packed, oh, to + (ptrdiff_t)(oh - row) * d->ow * x.ld);
+        if (!m->tile) continue;
+        const bf_stretch s = {.block = block, .pixel = pixel, .count = count, .tile = m->tile, .tile_ld = x.ld};
+        bf_program_run(cell, &task->epilogue, &s, m->temps);
+    }
+}
+
+/* -- backward -- */
+
+typedef struct site {
+    const bf_cell *cell;
+    const bf_depthwise *d;
+    memory *m;
+    bf_rows x, dy;
+    const float *packed;
+    double *sums;    /* of weights and bias, or NULL */
+    bool bias, want_dx;
+} site;
+
+/* Make rows of dy before `last` ready, and add each to the bias gradient as it comes by. */
+static void dy_until(site *s, int last, int *summed)
+{
+    const bf_depthwise *d = s->d;
+    const int lanes = (int)s->dy.ld;
+    while (*summed < last) {
+        const int next = *summed + s->dy.capacity < last ? *summed + s->dy.capacity : last;
+        bf_rows_until(&s->dy, next);
+        for (; *summed < next; ++*summed)
+            for (int first = 0; s->bias && first < d->ow; first += BF_STATS_PIXELS) {
+                float sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
+                s->cell->k->sum(bf_row(&s->dy, *summed) + first * s->dy.ld, s->dy.ld, d->ow - first < BF_STATS_PIXELS ? d->ow - first : BF_STATS_PIXELS, lanes, sum);
+                for (int i = 0; i < lanes; i++) s->sums[d->kh * d->kw * lanes + i] += (double)sum[i];
+            }
+    }
+}
+
+/* Data and weight gradient of input row ih, a phase of columns at a time; x: the row, to: of dx. */
+static void backward_row(site *s, int ih, const float *x, float *to)
+{
+    const bf_depthwise *d = s->d;
+    const ptrdiff_t ld = s->dy.ld;
+    for (int r = 0; r < d->sw && r < d->w; r++) {
+        const bf_dw_phase *p = &d->phases[r];
+        bf_dw f = {.lines = s->m->lines, .taps = p->taps, .step = 1, .pad = p->pad, .dilation = p->dilation, .width = d->ow};
+        for (int kh = 0; kh < d->kh; kh++) {
+            const int at = ih + d->ph - kh * d->dh;
+            if (at < 0 || at % d->sh || at / d->sh >= d->oh) continue;
+            const ptrdiff_t place = (ptrdiff_t)(p->first * d->kh + kh * p->taps) * ld;
+            s->m->lines[f.count++] = (bf_dw_line){.x = bf_row(&s->dy, at / d->sh), .w = s->packed + place, .dw = s->m->products + place};
+        }
+        if (s->want_dx) s->cell->k->dw_row(to + r * ld, d->sw * ld, &f, NULL, p->columns, (int)ld);
+        if (s->sums && f.count && p->taps) s->cell->k->dw_row_weight_grad(&f, x + r * ld, d->sw * ld, p->columns, (int)ld);
+    }
+}
+
+static void backward_image(site *s, int image, int block)
+{
+    const bf_cell *cell = s->cell;
+    const bf_task *task = cell->task;
+    const bf_depthwise *d = s->d;
+    memory *m = s->m;
+    int summed = 0;
+    s->dy = bf_rows_of(cell, &task->load[1], task->dy, block, image, m->dy, dy_rows(d), m->temps);
+    s->x = bf_rows_of(cell, &task->load[0], task->x, block, image, m->x, d->strip, m->temps);
+    for (int row = 0, end; row < d->h; row = end) {
+        end = row + d->strip < d->h ? row + d->strip : d->h;
+        const size_t pixel = ((size_t)image * (size_t)d->h + (size_t)row) * (size_t)d->w, count = (size_t)(end - row) * (size_t)d->w;
+        const int last = (end - 1 + d->ph) / d->sh + 1;
+        dy_until(s, last < d->oh ? last : d->oh, &summed);
+        if (s->sums) bf_rows_until(&s->x, end);
+        float *to = m->tile ? m->tile : s->want_dx ? bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * s->dy.ld : NULL;
+        for (int ih = row; ih < end; ih++) backward_row(s, ih, s->sums ? bf_row(&s->x, ih) : NULL, s->want_dx ? to + (ptrdiff_t)(ih - row) * d->w * s->dy.ld : NULL);
+        if (!m->tile) continue;
+        const bf_stretch stretch = {.block = block, .pixel = pixel, .count = count, .tile = m->tile, .tile_ld = s->dy.ld};
+        bf_program_run(cell, &task->epilogue, &stretch, m->temps);
+    }
+    dy_until(s, d->oh, &summed);
+}
+
+static void fold_products(const site *s)
+{
+    const int count = s->d->kh * s->d->kw * (int)s->dy.ld;
+    for (int i = 0; i < count; i++) s->sums[i] += (double)s->m->products[i];
+    memset(s->m->products, 0, (size_t)count * sizeof *s->m->products);
+}
+
+static void backward_block(const bf_cell *cell, memory *m, int pixel_cell, int block, int first, int last)
+{
+    const bf_task *task = cell->task;
+    const bf_node *node = &cell->plan->graph.nodes[task->node];
+    site s = {.cell = cell, .d = &task->depthwise, .m = m, .packed = packed_at(cell->run, task, block), .want_dx = task->out >= 0};
+    const size_t count = (size_t)(s.d->kh * s.d->kw) * (size_t)cell->plan->layouts[task->x].blocks[block].ld;
+    if (node->a.conv.want_dw) {
+        s.sums = sums_at(cell->run, task, pixel_cell, block);
+        s.bias = node->param[1] >= 0;
+        memset(s.sums, 0, (count + (size_t)cell->plan->layouts[task->x].blocks[block].ld) * sizeof *s.sums);
+        memset(m->products, 0, count * sizeof *m->products);
+    }
+    int rows = 0;
+    for (int image = first; image < last; image++) {
+        backward_image(&s, image, block);
+        rows += s.d->h;
+        if (!s.sums || (rows < FOLD_ROWS && image + 1 < last)) continue;
+        fold_products(&s);
+        rows = 0;
+    }
+}
+
+/* -- cells -- */
+
+static void depthwise_cell(const bf_cell *cell)
+{
+    const bf_task *task = cell->task;
+    const bf_grid *g = &task->grid;
+    bf_program_clear_sums(cell, &task->epilogue);
+    if (cell->index >= g->pixel_cells * g->channel_cells) return;
+    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_scratch s = {.at = cell->scratch};
+    memory m = take(&s, task);
+    const int first = bf_share(g->tiles, g->pixel_cells, p), last = bf_share(g->tiles, g->pixel_cells, p + 1);
+    for (int b = bf_share(g->units, g->channel_cells, o); b < bf_share(g->units, g->channel_cells, o + 1); b++) {
+        if (task->kind == BF_TASK_DEPTHWISE_BWD) backward_block(cell, &m, p, b, first, last);
+        for (int image = first; task->kind == BF_TASK_DEPTHWISE && image < last; image++) forward_image(cell, &m, image, b);
+    }
+}
+
+static double merged(const bnff_run *run, const bf_task *task, int block, int index)
+{
+    double sum = 0;
+    for (int p = 0; p < task->grid.pixel_cells; p++) sum += sums_at(run, task, p, block)[index];
+    return sum;
+}
+
+static void merge_cell(const bf_cell *cell)
+{
+    const bf_task *task = cell->task;
+    const bf_depthwise *d = &task->depthwise;
+    const bf_layout *x = &cell->plan->layouts[task->x];
+    const int *param = cell->plan->graph.nodes[task->node].param, taps = d->kh * d->kw;
+    const bool add = cell->run->accumulate;
+    float *weight = cell->run->param_gradients[param[0]], *bias = param[1] >= 0 ? cell->run->param_gradients[param[1]] : NULL;
+    for (int b = bf_share(x->count, cell->plan->cells, cell->index); b < bf_share(x->count, cell->plan->cells, cell->index + 1); b++)
+        for (int i = 0; i < x->blocks[b].channels; i++) {
+            const int channel = x->blocks[b].first + i, ld = x->blocks[b].ld;
+            for (int t = 0; weight && t < taps; t++) {
+                float *to = &weight[(size_t)channel * (size_t)taps + (size_t)t];
+                *to = (add ? *to : 0) + (float)merged(cell->run, task, b, place_of(d, t / d->kw, t % d->kw) * ld + i);
+            }
+            if (bias) bias[channel] = (add ? bias[channel] : 0) + (float)merged(cell->run, task, b, taps * ld + i);
+        }
+}
+
+void bf_depthwise_forward(bnff_run *run, const bf_task *task)
+{
+    bf_parallel_cells(run, task, pack_cell);
+    bf_parallel_cells(run, task, depthwise_cell);
+}
+
+void bf_depthwise_backward(bnff_run *run, const bf_task *task)
+{
+    bf_parallel_cells(run, task, pack_cell);
+    bf_parallel_cells(run, task, depthwise_cell);
+    if (run->plan->graph.nodes[task->node].a.conv.want_dw) bf_parallel_cells(run, task, merge_cell);
+}

@@ -1,0 +1,40 @@
+#include "runtime/rows.h"
+
+#include "runtime/program.h"
+
+bf_rows bf_rows_of(const bf_cell *cell, const bf_program *program, int value, int block, int image, float *ring, int capacity, float *temps)
+{
+    const bf_value *v = &cell->plan->graph.values[value];
+    const ptrdiff_t ld = cell->plan->layouts[value].blocks[block].ld;
+    bf_rows r = {.cell = cell, .program = program, .block = block, .capacity = capacity, .first = (size_t)image * (size_t)v->h * (size_t)v->w,
+                 .width = (size_t)v->w, .ld = ld, .at = ring, .temps = temps};
+    if (program->count) return r;
+    r.at = bf_block_at(cell->run, value, block) + (ptrdiff_t)r.first * ld;
+    r.capacity = r.ready = v->h;
+    return r;
+}
+
+void bf_rows_until(bf_rows *r, int last)
+{
+    while (r->ready < last) {
+        const int slot = r->ready % r->capacity, room = r->capacity - slot, count = last - r->ready < room ? last - r->ready : room;
+        const bf_stretch s = {.block = r->block, .pixel = r->first + (size_t)r->ready * r->width, .count = (size_t)count * r->width,
+                              .result = bf_row(r, r->ready), .result_ld = r->ld};
+        bf_program_run(r->cell, r->program, &s, r->temps);
+        r->ready += count;
+    }
+}
+
+void bf_divide_images(const bnff_plan *plan, bf_grid *g, int images, int height, int units)
+{
+    *g = (bf_grid){.image_count = images, .tiles = images, .height = height, .rows = height, .tiles_per_image = 1, .images = 1, .units = units};
+    double best = 1e30;
+    for (int channel = 1; channel <= plan->cells && channel <= units; channel++) {
+        const int pixel = plan->cells / channel;
+        const double share = (double)((images - 1) / pixel + 1) / images * ((units - 1) / channel + 1) / units;
+        if (share > best * 0.999) continue;
+        best = share;
+        g->pixel_cells = pixel;
+        g->channel_cells = channel;
+    }
+}

@@ -1,0 +1,28 @@
+/* Rows of one channel block of an image, as a task that slides over them sees them: in storage, or computed by a prologue into a ring
+ * that holds the last few, so that each row is computed once and stays near. */
+#ifndef BF_ROWS_H
+#define BF_ROWS_H
+
+#include "runtime/plan.h"
+
+typedef struct bf_rows {
+    const bf_cell *cell;
+    const bf_program *program;
+    int block, capacity;   /* capacity: rows of the ring, or all rows in storage */
+    size_t first, width;   /* pixel of the image's first row; pixels of a row */
+    ptrdiff_t ld;
+    float *at;             /* row r is at at + r % capacity * width * ld */
+    int ready;             /* rows before this one have been there */
+    float *temps;
+} bf_rows;
+
+/* Rows of `image` of block `block`. ring: room for `capacity` rows where the program is not empty. */
+bf_rows bf_rows_of(const bf_cell *cell, const bf_program *program, int value, int block, int image, float *ring, int capacity, float *temps);
+/* Make rows before `last` ready: the last `capacity` of them are there. */
+void bf_rows_until(bf_rows *rows, int last);
+static inline float *bf_row(const bf_rows *r, int row) { return r->at + (ptrdiff_t)((size_t)(row % r->capacity) * r->width) * r->ld; }
+
+/* Divide `images` of `height` rows, and `units` channel blocks, among the plan's cells. */
+void bf_divide_images(const bnff_plan *plan, bf_grid *grid, int images, int height, int units);
+
+#endif
