@@ -39,15 +39,6 @@ enum { ROWS = 2, MOST_NN = 8, MOST_NT = 12, MOST_ANY = 4, WIDE_ROWS = 4, WIDE_MO
 enum { ROWS = 2, MOST_NN = 6, MOST_NT = 6, MOST_ANY = 4, WIDE_ROWS = 4, WIDE_MOST = 3 };
 #endif
 
-BF_INLINE void prefetch_step(bf_prefetch *p)
-{
-    for (int lines = p->lines_per_step; lines > 0 && p->current < p->count; lines--) {
-        __builtin_prefetch(p->range[p->current].at, 0, 2);
-        p->range[p->current].at += 64;
-        if (p->range[p->current].at >= p->range[p->current].end) p->current++;
-    }
-}
-
 /* Vector r of the rows of one k: rows lie in panels of BF_LANES. */
 BF_INLINE vf load_rows(const float *a, ptrdiff_t panel, int r) { return v_load(a + r * V / BF_LANES * panel + r * V % BF_LANES); }
 

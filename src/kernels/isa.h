@@ -96,6 +96,16 @@ BF_INLINE void v_stream_end(void)
 #endif
 }
 
+/* The next lines of what is to be fetched into L2. */
+BF_INLINE void prefetch_step(bf_prefetch *p)
+{
+    for (int lines = p->lines_per_step; lines > 0 && p->current < p->count; lines--) {
+        __builtin_prefetch(p->range[p->current].at, 0, 2);
+        p->range[p->current].at += 64;
+        if (p->range[p->current].at >= p->range[p->current].end) p->current++;
+    }
+}
+
 /* f(..., c) with c as a constant, f(..., kind, c) with the kind of activation as one too: f is inlined for each case. */
 #define BF_BY_C(c, f, ...) do { if ((c) == BF_BLOCK) f(__VA_ARGS__, BF_BLOCK); else f(__VA_ARGS__, BF_LANES); } while (0)
 #define BF_ACT_CASE(act_kind, c, f, ...) case act_kind: BF_BY_C(c, f, __VA_ARGS__, act_kind); break

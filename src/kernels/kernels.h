@@ -20,6 +20,7 @@
 enum {
     BF_LANES = 16, /* channels are stored in multiples of this */
     BF_BLOCK = 32, /* channels of a full block */
+    BF_DW_BLOCK = 7, /* outputs of a depthwise row that share loads: divides rows of 7, 14, 28, 56, 112 */
     BF_STATS_PIXELS = 256 /* most pixels of one call of a summing kernel: bounds the error of its float sums */
 };
 
@@ -35,7 +36,7 @@ typedef enum bf_algorithm {
     BF_FAST                       /* among all of them */
 } bf_algorithm;
 
-/* Memory to fetch into L2 while a GEMM computes: `ranges` of bytes, consumed a cache line at a time. */
+/* Memory to fetch into L2 while a kernel computes: `ranges` of bytes, consumed a cache line at a time. */
 typedef struct bf_prefetch {
     struct { const char *at, *end; } range[8];
     int count, current;
@@ -88,6 +89,7 @@ typedef struct bf_dw_line {
 typedef struct bf_dw {
     const bf_dw_line *lines;
     int count, taps, step, pad, dilation, width;
+    bf_prefetch *prefetch; /* or NULL; a step with each block of BF_DW_BLOCK outputs */
 } bf_dw;
 
 #define BF_KERNEL(name, args) void (*name) args;

@@ -4,10 +4,7 @@
  * lines. Columns in the padding are left out, not multiplied by zero. */
 #include "kernels/isa.h"
 
-enum {
-    MOST_OUTPUTS = 7, /* of a block: divides rows of 7, 14, 28, 56, 112; with 5 taps and a load 13 registers */
-    MOST_TAPS = 7     /* of a function of its own */
-};
+enum { MOST_TAPS = 7 }; /* of a function of its own; with 5 taps and a load, a block of outputs takes 13 registers */
 static const float zeros[BF_BLOCK] __attribute__((aligned(64)));
 
 /* P outputs from `first` on, one vector of channels: K taps, S columns from output to output, blocks of C lanes. `edge`: some columns
@@ -15,7 +12,7 @@ static const float zeros[BF_BLOCK] __attribute__((aligned(64)));
 BF_INLINE void row_block(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int first, int lane, const bool edge, const int K,
                          const int S, const int C, const int P)
 {
-    vf sum[MOST_OUTPUTS], w[MOST_TAPS];
+    vf sum[BF_DW_BLOCK], w[MOST_TAPS];
     const int from = first * S - f->pad, width = f->width, count = f->count;
     const bf_dw_line *line = f->lines;
     BF_UNROLL
@@ -49,10 +46,12 @@ BF_INLINE void row_blocks(float *dst, ptrdiff_t ldd, const bf_dw *f, const float
 BF_INLINE void row_any(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int n, const int K, const int S, const int C)
 {
     int j = 0;
-    for (; j + 7 <= n; j += 7) row_blocks(dst, ldd, f, bias, j, K, S, C, 7);
+    for (; j + BF_DW_BLOCK <= n; j += BF_DW_BLOCK) {
+        if (f->prefetch) prefetch_step(f->prefetch);
+        row_blocks(dst, ldd, f, bias, j, K, S, C, BF_DW_BLOCK);
+    }
     for (; j + 4 <= n; j += 4) row_blocks(dst, ldd, f, bias, j, K, S, C, 4);
-    for (; j + 2 <= n; j += 2) row_blocks(dst, ldd, f, bias, j, K, S, C, 2);
-    if (j < n) row_blocks(dst, ldd, f, bias, j, K, S, C, 1);
+    for (; j < n; j++) row_blocks(dst, ldd, f, bias, j, K, S, C, 1);
 }
 
 /* Taps [*first, *last) of output j are columns that exist. */
@@ -170,4 +169,37 @@ void BF_ISA_NAME(dw_row_weight_grad)(const bf_dw *f, const float *g, ptrdiff_t l
 {
     weight_fn *const run = (f->dilation == 1 || f->taps == 1) && f->taps <= MOST_TAPS && f->step == 1 ? weights[f->taps] : NULL;
     (run ? run : weight_general)(f, g, ldg, n, c);
+}
+
+/* Lane l of a vector gets lane l/G*G + i: of the vector itself, or of the vectors before where a group is longer than one. */
+BF_INLINE void spread_any(float *dst, const float *src, int n, const int G, const int C)
+{
+    for (int j = 0; j < n; j++, src += C, dst += C)
+        BF_UNROLL
+        for (int lane = 0; lane < C; lane += V) {
+            const vf v = v_load(src + lane);
+            BF_UNROLL
+            for (int i = 0; i < G; i++) {
+                vf out;
+                if (G < V) {
+                    vi from;
+                    BF_UNROLL
+                    for (int l = 0; l < V; l++) from[l] = l / G * G + i;
+                    out = __builtin_shuffle(v, from);
+                } else {
+                    out = v_set(src[lane / G * G + i]);
+                }
+                v_store(dst + (ptrdiff_t)i * n * C + lane, out);
+            }
+        }
+}
+
+void BF_ISA_NAME(spread)(float *dst, const float *src, int n, int c, int group)
+{
+    switch (group) {
+    case 2: BF_BY_C(c, spread_any, dst, src, n, 2); break;
+    case 4: BF_BY_C(c, spread_any, dst, src, n, 4); break;
+    case 8: BF_BY_C(c, spread_any, dst, src, n, 8); break;
+    default: BF_BY_C(c, spread_any, dst, src, n, 16); break;
+    }
 }

@@ -1,13 +1,17 @@
-/* Depthwise convolution in strips of rows that stay in L1: a cell walks through a block of channels image by image, a strip at a time.
+/* Depthwise convolution, and that of small groups, in strips of rows that stay in L1: a cell walks through a block of channels image by image, a strip at a time.
  *
  * Forward: the rows of x that a strip of outputs sees come from storage, or through the prologue into a ring; the strip goes through
  * the epilogue while it is near. Backward, in one visit to each strip of input rows: dx gathers from the rows of dy that saw it, and
- * the weight gradient takes the products of the same rows with x. The input columns of one phase (column % stride) see the same taps. */
+ * the weight gradient takes the products of the same rows with x. The input columns of one phase (column % stride) see the same taps.
+ *
+ * A convolution of groups of G channels is G depthwise ones, whose i-th reads channel i of each lane's own group: rows are spread
+ * into G rows (kernel `spread`), and every filter row has G lines. Backward the same with dy. */
 #include "runtime/depthwise.h"
 
 #include <string.h>
 
 #include "base/memory.h"
+#include "runtime/conv.h"
 #include "runtime/program.h"
 #include "runtime/rows.h"
 
@@ -36,8 +40,8 @@ bnff_status bf_depthwise_setup(bnff_plan *plan, bf_task *task, bnff_error *error
     const bf_value *x = &plan->graph.values[task->x], *y = &plan->graph.values[backward ? task->dy : task->out];
     bf_depthwise *d = &task->depthwise;
     *d = (bf_depthwise){.n = x->n, .h = x->h, .w = x->w, .oh = y->h, .ow = y->w, .kh = a->kh, .kw = a->kw, .sh = a->sh, .sw = a->sw, .ph = a->ph, .pw = a->pw,
-                        .dh = a->dh, .dw = a->dw};
-    task->flops = 2.0 * d->n * bf_nominal_pixels(a, d->oh, d->ow) * x->c * a->kh * a->kw * (backward && a->want_dx && a->want_dw ? 2 : 1);
+                        .dh = a->dh, .dw = a->dw, .group = bf_group_width(&plan->graph, node)};
+    task->flops = 2.0 * d->n * bf_nominal_pixels(a, d->oh, d->ow) * x->c * d->group * a->kh * a->kw * (backward && a->want_dx && a->want_dw ? 2 : 1);
     if (!backward) return BNFF_OK;
     d->phases = bf_alloc((size_t)d->sw * sizeof *d->phases);
     if (!d->phases) return bf_fail(error, BNFF_E_MEMORY, "no memory to set up %s", task->name);
@@ -49,9 +53,14 @@ bnff_status bf_depthwise_setup(bnff_plan *plan, bf_task *task, bnff_error *error
 
 typedef struct memory {
     float *x, *dy, *tile, *temps; /* rings of rows, and a strip of results */
-    float *products;              /* weight gradient: taps x lanes */
+    float *spread;                /* groups: a ring of spread rows, of x or of dy */
+    float *products;              /* weight gradient: taps x channels of a group x lanes */
     bf_dw_line *lines;
+    bf_prefetch prefetch;         /* of the rows that the next strip adds */
 } memory;
+
+/* Weights of a channel, and its bias. */
+static int numbers_of(const bf_depthwise *d) { return d->kh * d->kw * d->group + 1; }
 
 /* Rows of dy that a strip of input rows sees; rows of x that a strip of outputs sees. */
 static int dy_rows(const bf_depthwise *d) { const int rows = (d->strip - 1 + (d->kh - 1) * d->dh) / d->sh + 1; return rows < d->oh ? rows : d->oh; }
@@ -65,11 +74,12 @@ static memory take(bf_scratch *s, const bf_task *task)
     const bf_program *programs[3] = {&task->load[0], &task->load[1], &task->epilogue};
     size_t temps = 0;
     for (int i = 0; i < 3; i++) temps = bf_program_scratch(programs[i]) > temps ? bf_program_scratch(programs[i]) : temps;
-    memory m = {.temps = bf_take(s, temps), .lines = bf_take(s, (size_t)d->kh * sizeof *m.lines)};
+    memory m = {.temps = bf_take(s, temps), .lines = bf_take(s, (size_t)(d->kh * d->group) * sizeof *m.lines)};
     if (task->load[0].count) m.x = bf_take(s, (size_t)(backward ? d->strip : x_rows(d)) * in);
     if (task->load[1].count) m.dy = bf_take(s, (size_t)dy_rows(d) * out);
     if (task->epilogue.count) m.tile = bf_take(s, (size_t)d->strip * (backward ? in : out));
-    if (backward) m.products = bf_take(s, (size_t)(d->kh * d->kw) * BF_BLOCK * sizeof *m.products);
+    if (d->group > 1) m.spread = bf_take(s, (size_t)d->group * (backward ? (size_t)dy_rows(d) * out : (size_t)x_rows(d) * in));
+    if (backward) m.products = bf_take(s, (size_t)(d->kh * d->kw * d->group) * BF_BLOCK * sizeof *m.products);
     return m;
 }
 
@@ -79,40 +89,50 @@ void bf_depthwise_divide(const bnff_plan *plan, bf_task *task)
     const bool backward = task->kind == BF_TASK_DEPTHWISE_BWD;
     const bf_layout *x = &plan->layouts[task->x];
     const int height = backward ? d->h : d->oh;
-    const size_t row = (size_t)(backward ? d->w : d->ow) * BF_BLOCK * sizeof(float), fit = plan->context->target.l1 / 2 / row;
+    const size_t row = (size_t)(backward ? d->w : d->ow) * BF_BLOCK * sizeof(float), near = d->group > 1 ? plan->context->target.l2 / 8 : plan->context->target.l1 / 2;
+    const size_t fit = near / (row * (size_t)d->group);
     d->strip = fit < 1 ? 1 : fit < (size_t)height ? (int)fit : height;
     bf_divide_images(plan, &task->grid, d->n, height, x->count);
     bf_scratch s = {0};
     (void)take(&s, task);
     task->scratch = s.used;
-    const size_t weights = (size_t)x->lanes * (size_t)(d->kh * d->kw + 1);
+    const size_t weights = (size_t)x->lanes * (size_t)numbers_of(d);
     task->shared = weights * sizeof(float) + (backward ? (size_t)task->grid.pixel_cells * weights * sizeof(double) : 0);
 }
 
 /* -- weights -- */
 
-/* Weights of a block: forward [kh][kw][lanes], then the bias; backward [phase][kh][tap of the phase][lanes]. */
+/* Weights of a block: forward [kh][i][kw][lanes], then the bias; backward [phase][kh][i][tap of the phase][lanes]. i counts the
+ * channels of a group: inputs forward, where lanes are outputs, outputs backward. */
 static float *packed_at(const bnff_run *run, const bf_task *task, int block)
 {
     const bf_layout *x = &run->plan->layouts[task->x];
-    return (float *)(run->arena + task->shared_arena) + (size_t)x->blocks[block].lane * (size_t)(task->depthwise.kh * task->depthwise.kw + 1);
+    return (float *)(run->arena + task->shared_arena) + (size_t)x->blocks[block].lane * (size_t)numbers_of(&task->depthwise);
 }
 
-/* Where the backward keeps tap (kh, kw), in taps. */
-static int place_of(const bf_depthwise *d, int kh, int kw)
+/* Where tap (kh, kw) of channel i of the group is kept, in lanes. */
+static int place_of(const bf_depthwise *d, int kh, int i, int kw)
 {
+    if (!d->phases) return (kh * d->group + i) * d->kw + kw;
     const int r = ((kw * d->dw - d->pw) % d->sw + d->sw) % d->sw;
     const bf_dw_phase *p = &d->phases[r];
-    return p->first * d->kh + kh * p->taps + (p->top - kw) / p->gap;
+    return p->first * d->kh * d->group + (kh * d->group + i) * p->taps + (p->top - kw) / p->gap;
+}
+
+/* The caller's weight [C, G, KH, KW] of lane channel c and channel i of its group. */
+static size_t weight_of(const bf_depthwise *d, int c, int i, int t)
+{
+    const int out = d->phases ? c / d->group * d->group + i : c, in = d->phases ? c % d->group : i;
+    return ((size_t)out * (size_t)d->group + (size_t)in) * (size_t)(d->kh * d->kw) + (size_t)t;
 }
 
 /* Weight and bias gradients of one pixel cell and block: [place, then bias][lanes] doubles. */
 static double *sums_at(const bnff_run *run, const bf_task *task, int pixel_cell, int block)
 {
     const bf_layout *x = &run->plan->layouts[task->x];
-    const size_t taps = (size_t)(task->depthwise.kh * task->depthwise.kw + 1), all = (size_t)x->lanes * taps;
+    const size_t numbers = (size_t)numbers_of(&task->depthwise), all = (size_t)x->lanes * numbers;
     double *first = (double *)((float *)(run->arena + task->shared_arena) + all);
-    return first + (size_t)pixel_cell * all + (size_t)x->blocks[block].lane * taps;
+    return first + (size_t)pixel_cell * all + (size_t)x->blocks[block].lane * numbers;
 }
 
 static void pack_cell(const bf_cell *cell)
@@ -124,13 +144,58 @@ static void pack_cell(const bf_cell *cell)
     for (int b = bf_share(x->count, cell->plan->cells, cell->index); b < bf_share(x->count, cell->plan->cells, cell->index + 1); b++) {
         const bf_block *block = &x->blocks[b];
         float *to = packed_at(cell->run, task, b);
-        memset(to, 0, (size_t)(taps + 1) * (size_t)block->ld * sizeof *to);
-        for (int t = 0; t < taps; t++) {
-            const int place = d->phases ? place_of(d, t / d->kw, t % d->kw) : t;
-            for (int i = 0; i < block->channels; i++) to[place * block->ld + i] = cell->run->params[param[0]][(size_t)(block->first + i) * (size_t)taps + (size_t)t];
+        memset(to, 0, (size_t)numbers_of(d) * (size_t)block->ld * sizeof *to);
+        for (int q = 0; q < taps * d->group; q++) {
+            const int t = q % taps, i = q / taps, place = place_of(d, t / d->kw, i, t % d->kw);
+            for (int l = 0; l < block->channels; l++) to[place * block->ld + l] = cell->run->params[param[0]][weight_of(d, block->first + l, i, t)];
         }
-        for (int i = 0; param[1] >= 0 && i < block->channels; i++) to[taps * block->ld + i] = cell->run->params[param[1]][block->first + i];
+        for (int l = 0; param[1] >= 0 && l < block->channels; l++) to[taps * d->group * block->ld + l] = cell->run->params[param[1]][block->first + l];
     }
+}
+
+/* -- fetching what the next strip loads while this one is computed -- */
+
+/* Also fetch `count` pixels of `value` from pixel `first` on: the rows that come next, be it in the next image. */
+static void fetch(const bf_cell *cell, memory *m, const bf_program *load, int value, int block, size_t first, size_t count)
+{
+    const size_t all = bf_pixels(&cell->plan->graph.values[value]);
+    bf_prefetch_load(cell, &m->prefetch, load, value, block, block + 1, first, first + count < all ? first + count : all);
+}
+
+/* Spread the lines over the blocks of outputs of `rows` rows. */
+static void pace(memory *m, int rows, int width)
+{
+    bf_prefetch *p = &m->prefetch;
+    size_t lines = 0;
+    for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
+    p->current = 0;
+    p->lines_per_step = (int)(lines / ((size_t)rows * (size_t)(width / BF_DW_BLOCK) + 1)) + 1;
+}
+
+/* -- spreading the rows of groups -- */
+
+/* Row `row` of the ring of spread rows, for channel i of each group. */
+static float *spread_row(const memory *m, const bf_depthwise *d, const bf_rows *rows, int capacity, int row, int i)
+{
+    return m->spread + (ptrdiff_t)((size_t)(row % capacity * d->group + i) * rows->width) * rows->ld;
+}
+
+/* Spread rows [first, last), of which the last `capacity` stay. */
+static void spread_rows(const bf_cell *cell, const memory *m, const bf_rows *rows, int capacity, int first, int last)
+{
+    const bf_depthwise *d = &cell->task->depthwise;
+    for (int row = first; d->group > 1 && row < last; row++)
+        cell->k->spread(spread_row(m, d, rows, capacity, row, 0), bf_row(rows, row), (int)rows->width, (int)rows->ld, d->group);
+}
+
+/* The lines of row `row`, with the weights (and their gradients) of `taps` taps each. @return their number. */
+static int add_lines(const memory *m, const bf_depthwise *d, const bf_rows *rows, int capacity, int row, bf_dw_line *lines, const float *w, float *dw, int taps)
+{
+    for (int i = 0; i < d->group; i++) {
+        const ptrdiff_t at = (ptrdiff_t)i * taps * rows->ld;
+        lines[i] = (bf_dw_line){.x = d->group > 1 ? spread_row(m, d, rows, capacity, row, i) : bf_row(rows, row), .w = w + at, .dw = dw ? dw + at : NULL};
+    }
+    return d->group;
 }
 
 /* -- forward -- */
@@ -139,12 +204,12 @@ static void forward_row(const bf_cell *cell, memory *m, const bf_rows *x, const 
 {
     const bf_depthwise *d = &cell->task->depthwise;
     const int lanes = (int)x->ld;
-    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w};
+    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w, .prefetch = &m->prefetch};
     for (int kh = 0; kh < d->kh; kh++) {
         const int ih = oh * d->sh - d->ph + kh * d->dh;
-        if (ih >= 0 && ih < d->h) m->lines[f.count++] = (bf_dw_line){.x = bf_row(x, ih), .w = packed + kh * d->kw * lanes};
+        if (ih >= 0 && ih < d->h) f.count += add_lines(m, d, x, x_rows(d), ih, m->lines + f.count, packed + kh * d->group * d->kw * lanes, NULL, d->kw);
     }
-    cell->k->dw_row(to, x->ld, &f, packed + d->kh * d->kw * lanes, d->ow, lanes);
+    cell->k->dw_row(to, x->ld, &f, packed + d->kh * d->group * d->kw * lanes, d->ow, lanes);
 }
 
 static void forward_image(const bf_cell *cell, memory *m, int image, int block)
@@ -153,11 +218,16 @@ static void forward_image(const bf_cell *cell, memory *m, int image, int block)
     const bf_depthwise *d = &task->depthwise;
     const float *packed = packed_at(cell->run, task, block);
     bf_rows x = bf_rows_of(cell, &task->load[0], task->x, block, image, m->x, x_rows(d), m->temps);
-    for (int row = 0, end; row < d->oh; row = end) {
+    for (int row = 0, end, seen = 0; row < d->oh; row = end) {
         end = row + d->strip < d->oh ? row + d->strip : d->oh;
         const size_t pixel = ((size_t)image * (size_t)d->oh + (size_t)row) * (size_t)d->ow, count = (size_t)(end - row) * (size_t)d->ow;
-        const int last = (end - 1) * d->sh - d->ph + (d->kh - 1) * d->dh + 1;
-        bf_rows_until(&x, last < d->h ? last : d->h);
+        const int reach = (end - 1) * d->sh - d->ph + (d->kh - 1) * d->dh + 1, last = reach < 0 ? 0 : reach < d->h ? reach : d->h;
+        bf_rows_until(&x, last);
+        spread_rows(cell, m, &x, x_rows(d), seen > last - x_rows(d) ? seen : last - x_rows(d), last);
+        seen = last;
+        m->prefetch.count = 0;
+        fetch(cell, m, &task->load[0], task->x, block, x.first + (size_t)last * x.width, (size_t)(d->strip * d->sh) * x.width);
+        pace(m, end - row, d->ow);
         float *to = m->tile ? m->tile : bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * x.ld;
         for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, packed, oh, to + (ptrdiff_t)(oh - row) * d->ow * x.ld);
         if (!m->tile) continue;
@@ -184,13 +254,14 @@ static void dy_until(site *s, int last, int *summed)
     const bf_depthwise *d = s->d;
     const int lanes = (int)s->dy.ld;
     while (*summed < last) {
-        const int next = *summed + s->dy.capacity < last ? *summed + s->dy.capacity : last;
+        const int next = *summed + dy_rows(d) < last ? *summed + dy_rows(d) : last;
         bf_rows_until(&s->dy, next);
+        spread_rows(s->cell, s->m, &s->dy, dy_rows(d), *summed, next);
         for (; *summed < next; ++*summed)
             for (int first = 0; s->bias && first < d->ow; first += BF_STATS_PIXELS) {
                 float sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
                 s->cell->k->sum(bf_row(&s->dy, *summed) + first * s->dy.ld, s->dy.ld, d->ow - first < BF_STATS_PIXELS ? d->ow - first : BF_STATS_PIXELS, lanes, sum);
-                for (int i = 0; i < lanes; i++) s->sums[d->kh * d->kw * lanes + i] += (double)sum[i];
+                for (int i = 0; i < lanes; i++) s->sums[(numbers_of(d) - 1) * lanes + i] += (double)sum[i];
             }
     }
 }
@@ -202,12 +273,12 @@ static void backward_row(site *s, int ih, const float *x, float *to)
     const ptrdiff_t ld = s->dy.ld;
     for (int r = 0; r < d->sw && r < d->w; r++) {
         const bf_dw_phase *p = &d->phases[r];
-        bf_dw f = {.lines = s->m->lines, .taps = p->taps, .step = 1, .pad = p->pad, .dilation = p->dilation, .width = d->ow};
+        bf_dw f = {.lines = s->m->lines, .taps = p->taps, .step = 1, .pad = p->pad, .dilation = p->dilation, .width = d->ow, .prefetch = &s->m->prefetch};
         for (int kh = 0; kh < d->kh; kh++) {
             const int at = ih + d->ph - kh * d->dh;
             if (at < 0 || at % d->sh || at / d->sh >= d->oh) continue;
-            const ptrdiff_t place = (ptrdiff_t)(p->first * d->kh + kh * p->taps) * ld;
-            s->m->lines[f.count++] = (bf_dw_line){.x = bf_row(&s->dy, at / d->sh), .w = s->packed + place, .dw = s->m->products + place};
+            const ptrdiff_t place = (ptrdiff_t)((p->first * d->kh + kh * p->taps) * d->group) * ld;
+            f.count += add_lines(s->m, d, &s->dy, dy_rows(d), at / d->sh, s->m->lines + f.count, s->packed + place, s->m->products + place, p->taps);
         }
         if (s->want_dx) s->cell->k->dw_row(to + r * ld, d->sw * ld, &f, NULL, p->columns, (int)ld);
         if (s->sums && f.count && p->taps) s->cell->k->dw_row_weight_grad(&f, x + r * ld, d->sw * ld, p->columns, (int)ld);
@@ -229,6 +300,10 @@ static void backward_image(site *s, int image, int block)
         const int last = (end - 1 + d->ph) / d->sh + 1;
         dy_until(s, last < d->oh ? last : d->oh, &summed);
         if (s->sums) bf_rows_until(&s->x, end);
+        m->prefetch.count = 0;
+        if (s->sums) fetch(cell, m, &task->load[0], task->x, block, pixel + count, (size_t)d->strip * s->x.width);
+        fetch(cell, m, &task->load[1], task->dy, block, s->dy.first + (size_t)summed * s->dy.width, (size_t)((d->strip - 1) / d->sh + 1) * s->dy.width);
+        pace(m, end - row, d->w);
         float *to = m->tile ? m->tile : s->want_dx ? bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * s->dy.ld : NULL;
         for (int ih = row; ih < end; ih++) backward_row(s, ih, s->sums ? bf_row(&s->x, ih) : NULL, s->want_dx ? to + (ptrdiff_t)(ih - row) * d->w * s->dy.ld : NULL);
         if (!m->tile) continue;
@@ -240,7 +315,7 @@ static void backward_image(site *s, int image, int block)
 
 static void fold_products(const site *s)
 {
-    const int count = s->d->kh * s->d->kw * (int)s->dy.ld;
+    const int count = (numbers_of(s->d) - 1) * (int)s->dy.ld;
     for (int i = 0; i < count; i++) s->sums[i] += (double)s->m->products[i];
     memset(s->m->products, 0, (size_t)count * sizeof *s->m->products);
 }
@@ -250,11 +325,11 @@ static void backward_block(const bf_cell *cell, memory *m, int pixel_cell, int b
     const bf_task *task = cell->task;
     const bf_node *node = &cell->plan->graph.nodes[task->node];
     site s = {.cell = cell, .d = &task->depthwise, .m = m, .packed = packed_at(cell->run, task, block), .want_dx = task->out >= 0};
-    const size_t count = (size_t)(s.d->kh * s.d->kw) * (size_t)cell->plan->layouts[task->x].blocks[block].ld;
+    const size_t ld = (size_t)cell->plan->layouts[task->x].blocks[block].ld, count = (size_t)(numbers_of(s.d) - 1) * ld;
     if (node->a.conv.want_dw) {
         s.sums = sums_at(cell->run, task, pixel_cell, block);
         s.bias = node->param[1] >= 0;
-        memset(s.sums, 0, (count + (size_t)cell->plan->layouts[task->x].blocks[block].ld) * sizeof *s.sums);
+        memset(s.sums, 0, (count + ld) * sizeof *s.sums);
         memset(m->products, 0, count * sizeof *m->products);
     }
     int rows = 0;
@@ -301,13 +376,14 @@ static void merge_cell(const bf_cell *cell)
     const bool add = cell->run->accumulate;
     float *weight = cell->run->param_gradients[param[0]], *bias = param[1] >= 0 ? cell->run->param_gradients[param[1]] : NULL;
     for (int b = bf_share(x->count, cell->plan->cells, cell->index); b < bf_share(x->count, cell->plan->cells, cell->index + 1); b++)
-        for (int i = 0; i < x->blocks[b].channels; i++) {
-            const int channel = x->blocks[b].first + i, ld = x->blocks[b].ld;
-            for (int t = 0; weight && t < taps; t++) {
-                float *to = &weight[(size_t)channel * (size_t)taps + (size_t)t];
-                *to = (add ? *to : 0) + (float)merged(cell->run, task, b, place_of(d, t / d->kw, t % d->kw) * ld + i);
+        for (int l = 0; l < x->blocks[b].channels; l++) {
+            const int channel = x->blocks[b].first + l, ld = x->blocks[b].ld;
+            for (int q = 0; weight && q < taps * d->group; q++) {
+                const int t = q % taps, i = q / taps;
+                float *to = &weight[weight_of(d, channel, i, t)];
+                *to = (add ? *to : 0) + (float)merged(cell->run, task, b, place_of(d, t / d->kw, i, t % d->kw) * ld + l);
             }
-            if (bias) bias[channel] = (add ? bias[channel] : 0) + (float)merged(cell->run, task, b, taps * ld + i);
+            if (bias) bias[channel] = (add ? bias[channel] : 0) + (float)merged(cell->run, task, b, taps * d->group * ld + l);
         }
 }
 

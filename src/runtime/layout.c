@@ -29,12 +29,6 @@ static bool add_tie(cutter *c, int a, int a_first, int b, int b_first, int chann
     return true;
 }
 
-static bool is_depthwise(const bf_graph *g, const bf_node *node)
-{
-    const int x = node->op == BF_OP_CONV_BWD ? node->in[1] : node->in[0];
-    return node->a.conv.groups > 1 && node->a.conv.groups == g->values[x].c && node->a.conv.oc == g->values[x].c;
-}
-
 /* All operands of the node have the same channels. */
 static bool tie_all(cutter *c, const bf_node *node)
 {
@@ -55,7 +49,7 @@ static bool tie_node(cutter *c, const bf_node *node)
     case BF_OP_CONV:
     case BF_OP_CONVT:
     case BF_OP_CONV_BWD:
-        if (is_depthwise(c->g, node)) return tie_all(c, node);
+        if (bf_group_width(c->g, node) > 0) return tie_all(c, node);
         return node->op != BF_OP_CONV_BWD || node->out[0] < 0 || add_tie(c, node->in[1], 0, node->out[0], 0, c->g->values[node->out[0]].c);
     case BF_OP_CONCAT: {
         int first = 0;

@@ -294,12 +294,22 @@ static bool lower_concat(lowering *l, int i)
     return true;
 }
 
+/* Groups must lie within blocks. */
+static bool runs_as_depthwise(const bnff_plan *plan, const bf_node *node, int x)
+{
+    const int width = bf_group_width(&plan->graph, node);
+    const bf_layout *layout = &plan->layouts[x];
+    bool whole = width > 0;
+    for (int b = 0; whole && b < layout->count; b++) whole = layout->blocks[b].first % width == 0 && layout->blocks[b].channels % width == 0;
+    return whole;
+}
+
 static bool lower_conv(lowering *l, int i)
 {
     const bf_node *node = &l->g->nodes[i];
     const bool transposed = node->op == BF_OP_CONVT, backward = node->op == BF_OP_CONV_BWD || transposed;
     const int x = transposed ? node->out[0] : node->in[backward ? 1 : 0]; /* transposed: the convolution goes from the result to x */
-    const bool depthwise = node->a.conv.groups > 1 && node->a.conv.groups == l->g->values[x].c && node->a.conv.oc == l->g->values[x].c;
+    const bool depthwise = runs_as_depthwise(l->plan, node, x);
     bf_task *task = new_task(l, backward ? (depthwise ? BF_TASK_DEPTHWISE_BWD : BF_TASK_CONV_BWD) : depthwise ? BF_TASK_DEPTHWISE : BF_TASK_CONV, i);
     if (!task || (!transposed && !lower_load(l, x, &task->load[0]))) return false;
     task->x = task->load[0].over = x;

@@ -23,7 +23,7 @@ static bf_span *slide(int in, int out, int kernel, int stride, int pad, int dila
         const int padded = in + pad - start < kernel ? in + pad - start : kernel;
         bf_span *last = *count ? &spans[*count - 1] : NULL;
         if (merge && last && last->k0 == k0 && last->k1 == k1 && last->padded == padded) last->count++;
-        else spans[(*count)++] = (bf_span){o, 1, k0, k1, start + k0 * dilation, padded};
+        else spans[(*count)++] = (bf_span){.first = o, .count = 1, .k0 = k0, .k1 = k1, .from = start + k0 * dilation, .padded = padded};
     }
     return spans;
 }
@@ -35,7 +35,7 @@ static bf_span *adapt(int in, int out, int *count)
     *count = out;
     for (int o = 0; spans && o < out; o++) {
         const int start = (int)((long long)o * in / out), end = (int)(((long long)(o + 1) * in + out - 1) / out);
-        spans[o] = (bf_span){o, 1, 0, end - start, start, end - start};
+        spans[o] = (bf_span){.first = o, .count = 1, .k1 = end - start, .from = start, .padded = end - start};
     }
     return spans;
 }

@@ -185,8 +185,24 @@ static void depthwise_weight_gradients(void **state)
             }
 }
 
+static void spreads(void **state)
+{
+    (void)state;
+    static const int groups[] = {2, 4, 8, 16};
+    FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH(group, groups) FOR_EACH_TABLE(k) {
+        test_case("spread n=%d c=%d group=%d isa=%s", n, c, group, k->isa);
+        const float *src = normal_vector(n * c, 0, 1);
+        float *dst = guarded((size_t)(n * c * group));
+        k->spread(dst, src, n, c, group);
+        for (int i = 0; i < group; i++)
+            for (int j = 0; j < n; j++)
+                for (int lane = 0; lane < c; lane++) check_close(dst[(i * n + j) * c + lane], src[j * c + lane / group * group + i], 0);
+        check_guards();
+    }
+}
+
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(max_pooling), test(average_pooling), test(depthwise_rows), test(depthwise_weight_gradients)};
+    static const struct CMUnitTest tests[] = {test(max_pooling), test(average_pooling), test(depthwise_rows), test(depthwise_weight_gradients), test(spreads)};
     return run_all(tests);
 }

@@ -81,6 +81,12 @@ static void conv_groups(void **state)
         {1, 34, 3, 3, {.out_channels = 34, .groups = 2, .bias = true}},                     /* groups of 17 */
         {1, 66, 3, 4, {.out_channels = 6, .kernel = {3}, .padding = {1}, .groups = 2}},     /* 33 to 3 */
         {2, 9, 4, 4, {.out_channels = 15, .groups = 3}},
+        {2, 12, 5, 9, {.out_channels = 12, .kernel = {3}, .padding = {1}, .groups = 6, .bias = true}},  /* groups of two */
+        {1, 40, 7, 8, {.out_channels = 40, .kernel = {3}, .stride = {2}, .padding = {1}, .groups = 5, .bias = true}}, /* of eight; a short block */
+        {1, 48, 4, 6, {.out_channels = 48, .kernel = {3}, .padding = {1}, .groups = 3}},                 /* of sixteen */
+        {1, 36, 6, 5, {.out_channels = 36, .kernel = {5, 3}, .stride = {1, 2}, .padding = {2, 1}, .groups = 9}},
+        {1, 16, 6, 7, {.out_channels = 16, .kernel = {3}, .padding = {2}, .dilation = {2}, .groups = 4}},
+        {1, 16, 5, 5, {.out_channels = 16, .groups = 4}},                                               /* 1x1 */
     };
     FOR_EACH(k, cases) check_conv(&k);
 }
@@ -95,6 +101,10 @@ static void conv_depthwise(void **state)
         {1, 3, 5, 5, {.out_channels = 6, .kernel = {3}, .padding = {1}, .groups = 3}},      /* two outputs a channel */
         {1, 16, 4, 4, {.out_channels = 16, .kernel = {5}, .stride = {2}, .padding = {2}, .groups = 16}},
         {1, 8, 6, 6, {.out_channels = 8, .kernel = {3}, .padding = {2}, .dilation = {2}, .groups = 8}},
+        {1, 8, 9, 16, {.out_channels = 8, .kernel = {7}, .padding = {3}, .groups = 8, .bias = true}},
+        {2, 5, 6, 9, {.out_channels = 5, .kernel = {2}, .stride = {3}, .groups = 5, .bias = true}},     /* rows and columns nobody sees */
+        {1, 4, 3, 2, {.out_channels = 4, .kernel = {3}, .padding = {4}, .groups = 4, .bias = true}},    /* outputs that see nothing */
+        {1, 4, 8, 8, {.out_channels = 4, .kernel = {4, 3}, .stride = {2, 3}, .padding = {1, 2}, .dilation = {1, 2}, .groups = 4}},
     };
     FOR_EACH(k, cases) check_conv(&k);
 }
