@@ -9,6 +9,7 @@
  *              activation, masks into the sweeps of the BN gradient
  */
 #include "base/memory.h"
+#include "graph/uses.h"
 #include "passes/passes.h"
 
 typedef struct context {
@@ -21,6 +22,7 @@ typedef struct context {
     int *first_read;  /* per value: start of its readers in `readers` */
     int *readers;     /* node indices, grouped by value, each once */
     int first_backward; /* node */
+    bf_uses uses;
 } context;
 
 static const bf_node *node_at(const context *c, int i) { return &c->g->nodes[i]; }
@@ -126,12 +128,16 @@ static const char *prologue_declined(const context *c, int i)
 /* The last node before i that writes all of value v, under any name; -1 if the last to touch its storage wrote only a part. */
 static int last_writer(const context *c, int v, int i)
 {
-    while (i-- > 0) {
-        const bf_node *node = node_at(c, i);
-        for (int k = 0; k < node->out_count; k++) {
-            if (!bf_values_share(c->g, node->out[k], v)) continue;
-            return bf_value_alias(c->g, node->out[k]) == bf_value_alias(c->g, v) ? i : -1;
+    int last = -1;
+    BF_FOR_ROOTS(&c->uses, v, root)
+        for (const bf_use *use = bf_uses_after(&c->uses, *root, i - 1); use-- > c->uses.uses + c->uses.first_use[*root];) {
+            if (!use->writes) continue;
+            if (use->node > last) last = use->node;
+            break;
         }
+    for (int k = 0; last >= 0 && k < node_at(c, last)->out_count; k++) {
+        const int out = node_at(c, last)->out[k];
+        if (bf_values_share(c->g, out, v)) return bf_value_alias(c->g, out) == bf_value_alias(c->g, v) ? last : -1;
     }
     return -1;
 }
@@ -159,8 +165,8 @@ static bool ready_before(const context *c, int v, int at)
     }
     const int w = c->writer[v];
     if (w == -2) { /* several writers: all must be before */
-        for (int i = at; i < c->g->node_count; i++)
-            if (node_at(c, i)->out_count && node_at(c, i)->out[0] == v) return false;
+        for (const bf_use *use = bf_uses_after(&c->uses, v, at - 1); use < c->uses.uses + c->uses.first_use[v + 1]; use++)
+            if (use->writes && node_at(c, use->node)->out[0] == v) return false;
         return true;
     }
     if (w >= at) return false;
@@ -173,13 +179,9 @@ static bool ready_before(const context *c, int v, int at)
 /* Does any node after `anchor` and before i read or write the storage that i writes? */
 static bool touched_between(const context *c, int anchor, int i)
 {
-    const int out = node_at(c, i)->out[0];
-    for (int n = anchor + 1; n < i; n++) {
-        const bf_node *node = node_at(c, n);
-        for (int k = 0; k < node->in_count; k++)
-            if (bf_values_share(c->g, node->in[k], out)) return true;
-        for (int k = 0; k < node->out_count; k++)
-            if (bf_values_share(c->g, node->out[k], out)) return true;
+    BF_FOR_ROOTS(&c->uses, node_at(c, i)->out[0], root) {
+        const bf_use *use = bf_uses_after(&c->uses, *root, anchor);
+        if (use < c->uses.uses + c->uses.first_use[*root + 1] && use->node < i) return true;
     }
     return false;
 }
@@ -279,7 +281,7 @@ bnff_status bf_pass_fuse(const bf_graph *g, const bf_settings *settings, bf_plac
     c.writer = bf_alloc(values * sizeof *c.writer);
     c.in_view = bf_calloc(values, sizeof *c.in_view);
     c.first_read = bf_calloc(values + 1, sizeof *c.first_read);
-    bool ok = c.cost && c.writer && c.in_view && c.first_read && index_uses(&c);
+    bool ok = c.cost && c.writer && c.in_view && c.first_read && index_uses(&c) && bf_uses_make(&c.uses, g);
     if (ok) {
         mark_views(&c);
         for (int i = 0; i < g->node_count; i++) place_node(&c, i);
@@ -289,5 +291,6 @@ bnff_status bf_pass_fuse(const bf_graph *g, const bf_settings *settings, bf_plac
     bf_free(c.in_view);
     bf_free(c.first_read);
     bf_free(c.readers);
+    bf_uses_free(&c.uses);
     return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory to place %d nodes", g->node_count);
 }

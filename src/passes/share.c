@@ -12,6 +12,8 @@ typedef struct sharing {
     bf_graph *g;
     int *stats;          /* per value: statistics of the feature map, or -1 */
     int *readers;        /* per value: BNs (in training mode) that read the feature map */
+    int *map;            /* per value: the feature map whose gradient it is, or -1 */
+    bool *renamed;       /* per value: known under another name as a whole */
     bf_part *roots;      /* of the value at hand: parts that own storage */
     int root_count, root_capacity;
 } sharing;
@@ -75,13 +77,10 @@ typedef struct deferred {
 } deferred;
 
 /* Is the gradient of feature map x one that can be deferred: storage of its own, known under no other name as a whole? */
-static bool can_defer(const bf_graph *g, int x)
+static bool can_defer(const sharing *s, int x)
 {
-    const int grad = g->values[x].grad;
-    if (grad < 0 || g->values[grad].parts) return false;
-    for (int v = 0; v < g->value_count; v++)
-        if (g->values[v].part_count == 1 && g->values[v].kind == BF_TENSOR && g->values[v].parts[0].value == grad) return false;
-    return true;
+    const int grad = s->g->values[x].grad;
+    return grad >= 0 && !s->g->values[grad].parts && !s->renamed[grad];
 }
 
 /* May bn_dx `node` be deferred? Every part of x must be a whole feature map whose gradient can be. */
@@ -92,7 +91,7 @@ static bool defers(sharing *s, const bf_node *node)
     for (int i = 0; i < s->root_count; i++) {
         const bf_part *root = &s->roots[i];
         if (root->first || root->channels != s->g->values[root->value].c) return false;
-        if (s->g->values[root->value].grad >= 0 && !can_defer(s->g, root->value)) return false;
+        if (s->g->values[root->value].grad >= 0 && !can_defer(s, root->value)) return false;
         several |= s->readers[root->value] > 1;
     }
     return several;
@@ -153,11 +152,24 @@ static bool append(bf_graph *g, const bf_node *node)
 }
 
 /* Feature map whose deferred gradient `grad` is, or -1. */
-static int map_of(const deferred *maps, const bf_graph *g, int values, int grad)
+static int map_of(const sharing *s, const deferred *maps, int values, int grad)
 {
-    for (int v = 0; v < values; v++)
-        if (maps[v].count && g->values[v].grad == grad) return v;
-    return -1;
+    const int x = grad < values ? s->map[grad] : -1;
+    return x >= 0 && maps[x].count ? x : -1;
+}
+
+static bool index_gradients(sharing *s, int values)
+{
+    s->map = bf_alloc((size_t)values * sizeof *s->map);
+    s->renamed = bf_calloc((size_t)values, sizeof *s->renamed);
+    if (!s->map || !s->renamed) return false;
+    for (int v = 0; v < values; v++) s->map[v] = -1;
+    for (int v = 0; v < values; v++) {
+        const bf_value *value = &s->g->values[v];
+        if (value->grad >= 0) s->map[value->grad] = v;
+        if (value->part_count == 1 && value->kind == BF_TENSOR) s->renamed[value->parts[0].value] = true;
+    }
+    return true;
 }
 
 static bool rewrite(sharing *s, bf_node *old, int count, deferred *maps, int values, int *moved)
@@ -172,7 +184,7 @@ static bool rewrite(sharing *s, bf_node *old, int count, deferred *maps, int val
         }
         if (node->op == BF_OP_BN_DX && defers(s, node) && !defer(s, node, maps)) return false;
         for (int k = 0; k < node->in_count; k++) {
-            const int x = node->op == BF_OP_BN_SCALE && k == 1 ? -1 : map_of(maps, s->g, values, node->in[k]);
+            const int x = node->op == BF_OP_BN_SCALE && k == 1 ? -1 : map_of(s, maps, values, node->in[k]);
             if (x < 0) continue;
             if (maps[x].dx < 0 && !apply(s, x, &maps[x])) return false;
             node->in[k] = maps[x].dx;
@@ -191,7 +203,7 @@ bnff_status bf_pass_share(bf_graph *g, const bf_settings *settings, bnff_error *
     s.stats = bf_alloc((size_t)values * sizeof *s.stats);
     s.readers = bf_calloc((size_t)values, sizeof *s.readers);
     deferred *maps = bf_calloc((size_t)values, sizeof *maps);
-    bool ok = s.stats && s.readers && maps;
+    bool ok = s.stats && s.readers && maps && index_gradients(&s, values);
     int moved = 0;
     if (ok) {
         for (int v = 0; v < values; v++) s.stats[v] = maps[v].coefs = maps[v].dx = -1;
@@ -208,6 +220,8 @@ bnff_status bf_pass_share(bf_graph *g, const bf_settings *settings, bnff_error *
     bf_free(maps);
     bf_free(s.stats);
     bf_free(s.readers);
+    bf_free(s.map);
+    bf_free(s.renamed);
     bf_free(s.roots);
     return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "graph/uses.h"
 #include "runtime/words.h"
 
 typedef struct lowering {
@@ -12,6 +13,9 @@ typedef struct lowering {
     const bf_graph *g;
     int *writer;          /* per value: node that writes it (the last one), -1 */
     int first_backward;   /* node */
+    bf_uses uses;
+    int *first_epilogue;  /* per task node: the first node in its epilogue, -1 */
+    int *next_epilogue;   /* per node: the one after it in the same epilogue, -1 */
     bool **written;       /* per value: blocks of its storage that hold something already */
     bnff_error *error;
 } lowering;
@@ -22,18 +26,17 @@ static bool is_reduction(bf_op op) { return op == BF_OP_BN_STATS || op == BF_OP_
 
 static bf_builder new_builder(const lowering *l, bf_program *program) { return (bf_builder){.plan = l->plan, .writer = l->writer, .program = program}; }
 
+/* The nodes in the epilogue of task node `anchor`, in order. */
+#define FOR_EPILOGUE(l, anchor, i) for (int i = (l)->first_epilogue[anchor]; i >= 0; i = (l)->next_epilogue[i])
+
 /* Does anything after task node `anchor` but its epilogue read v, or add to it, under any name? */
 static bool needed_outside(const lowering *l, int v, int anchor)
 {
-    for (int i = anchor + 1; i < l->g->node_count; i++) {
-        const bf_placement *p = &l->plan->placement[i];
-        if (p->role == BF_ROLE_EPILOGUE && p->anchor == anchor) continue;
-        const bf_node *node = &l->g->nodes[i];
-        for (int k = 0; k < node->in_count; k++)
-            if (bf_values_share(l->g, node->in[k], v)) return true;
-        for (int k = 0; k < node->out_count; k++)
-            if (bf_values_share(l->g, node->out[k], v)) return true;
-    }
+    BF_FOR_ROOTS(&l->uses, v, root)
+        for (const bf_use *use = bf_uses_after(&l->uses, *root, anchor), *end = l->uses.uses + l->uses.first_use[*root + 1]; use < end; use++) {
+            const bf_placement *p = &l->plan->placement[use->node];
+            if (p->role != BF_ROLE_EPILOGUE || p->anchor != anchor) return true;
+        }
     return false;
 }
 
@@ -68,9 +71,8 @@ static bool *claim(lowering *l, int value, bool *any)
 static int epilogue_readers(const lowering *l, int v, int anchor)
 {
     int count = 0;
-    for (int i = anchor + 1; i < l->g->node_count; i++)
-        for (int k = 0; k < l->g->nodes[i].in_count; k++)
-            count += l->plan->placement[i].role == BF_ROLE_EPILOGUE && l->plan->placement[i].anchor == anchor && bf_values_share(l->g, l->g->nodes[i].in[k], v);
+    FOR_EPILOGUE(l, anchor, i)
+        for (int k = 0; k < l->g->nodes[i].in_count; k++) count += bf_values_share(l->g, l->g->nodes[i].in[k], v);
     return count;
 }
 
@@ -165,20 +167,14 @@ static void emit_in_epilogue(lowering *l, bf_builder *b, int anchor, const bf_no
 static bool lower_epilogue(lowering *l, bf_builder *b, int node, int result, bf_operand at)
 {
     bf_build_known(b, result, at);
-    for (int i = node + 1; i < l->g->node_count; i++) {
-        if (l->plan->placement[i].role != BF_ROLE_EPILOGUE || l->plan->placement[i].anchor != node) continue;
+    FOR_EPILOGUE(l, node, i) {
         if (is_reduction(l->g->nodes[i].op)) bf_build_sums(b, &l->g->nodes[i]);
         else emit_in_epilogue(l, b, node, &l->g->nodes[i]);
     }
     return bf_build_end(b);
 }
 
-static bool has_epilogue_nodes(const lowering *l, int node)
-{
-    for (int i = node + 1; i < l->g->node_count; i++)
-        if (l->plan->placement[i].role == BF_ROLE_EPILOGUE && l->plan->placement[i].anchor == node) return true;
-    return false;
-}
+static bool has_epilogue_nodes(const lowering *l, int node) { return l->first_epilogue[node] >= 0; }
 
 /* A task whose result appears tile by tile: convolutions and pools. */
 static bool lower_result(lowering *l, bf_task *task, int node, int result)
@@ -416,6 +412,22 @@ static bool lower_node(lowering *l, int i)
     }
 }
 
+static bool index_epilogues(lowering *l)
+{
+    const int nodes = l->g->node_count;
+    l->first_epilogue = bf_alloc((size_t)nodes * sizeof *l->first_epilogue);
+    l->next_epilogue = bf_alloc((size_t)nodes * sizeof *l->next_epilogue);
+    if (!l->first_epilogue || !l->next_epilogue) return false;
+    for (int i = 0; i < nodes; i++) l->first_epilogue[i] = l->next_epilogue[i] = -1;
+    for (int i = nodes; i-- > 0;) {
+        const bf_placement *p = &l->plan->placement[i];
+        if (p->role != BF_ROLE_EPILOGUE) continue;
+        l->next_epilogue[i] = l->first_epilogue[p->anchor];
+        l->first_epilogue[p->anchor] = i;
+    }
+    return true;
+}
+
 bnff_status bf_lower(bnff_plan *plan, bnff_error *error)
 {
     const bf_graph *g = &plan->graph;
@@ -423,7 +435,7 @@ bnff_status bf_lower(bnff_plan *plan, bnff_error *error)
     l.writer = bf_alloc((size_t)g->value_count * sizeof *l.writer);
     l.written = bf_calloc((size_t)g->value_count, sizeof *l.written);
     plan->param_covered = bf_calloc((size_t)g->param_count, sizeof *plan->param_covered);
-    bool ok = l.writer && l.written && plan->param_covered;
+    bool ok = l.writer && l.written && plan->param_covered && bf_uses_make(&l.uses, g) && index_epilogues(&l);
     for (int v = 0; ok && v < g->value_count; v++) {
         l.writer[v] = -1;
         ok = (l.written[v] = bf_calloc((size_t)plan->layouts[v].count, sizeof(bool))) != NULL;
@@ -439,6 +451,9 @@ bnff_status bf_lower(bnff_plan *plan, bnff_error *error)
         if (i < l.first_backward) plan->forward_tasks = plan->task_count;
     }
     for (int v = 0; l.written && v < g->value_count; v++) bf_free(l.written[v]);
+    bf_uses_free(&l.uses);
+    bf_free(l.first_epilogue);
+    bf_free(l.next_epilogue);
     bf_free(l.writer);
     bf_free(l.written);
     return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the tasks of the plan");
