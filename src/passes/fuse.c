@@ -123,6 +123,26 @@ static const char *prologue_declined(const context *c, int i)
     }
 }
 
+/* Does the convolution read every pixel exactly once? Others would compute pixels in a halo again, or leave some out. */
+static bool reads_each_pixel(const bf_conv_attr *a)
+{
+    return a->kh == 1 && a->kw == 1 && a->sh == 1 && a->sw == 1 && !a->ph && !a->pw && !a->linear;
+}
+
+/* The convolution that may compute the join i as it loads and store it for the join's other readers; or -1 with the reason. */
+static int carrier_of(const context *c, int i, const char **reason)
+{
+    const int v = node_at(c, i)->out[0];
+    *reason = "a residual join is stored once for its several readers";
+    if (c->in_view[v] || c->writer[v] != i || c->cost[i] > MOST_LOADED || c->first_read[v + 1] == c->first_read[v]) return -1;
+    const int first = c->readers[c->first_read[v]];
+    const bf_node *reader = node_at(c, first);
+    *reason = "a residual join is stored: its first reader is no convolution";
+    if (reader->op != BF_OP_CONV) return -1;
+    *reason = "a residual join is stored: its first reader would compute some pixels again, or none of others";
+    return reads_each_pixel(&reader->a.conv) && reader->a.conv.groups == 1 ? first : -1;
+}
+
 /* -- epilogues -- */
 
 /* The last node before i that writes all of value v, under any name; -1 if the last to touch its storage wrote only a part. */
@@ -169,7 +189,7 @@ static bool ready_before(const context *c, int v, int at)
             if (use->writes && node_at(c, use->node)->out[0] == v) return false;
         return true;
     }
-    if (w >= at) return false;
+    if (w >= at || (w >= 0 && c->place[w].role == BF_ROLE_CARRIED && c->place[w].anchor >= at)) return false;
     if (w >= 0 && c->place[w].role == BF_ROLE_PROLOGUE)
         for (int k = 0; k < node_at(c, w)->in_count; k++)
             if (!ready_before(c, node_at(c, w)->in[k], at)) return false;
@@ -234,8 +254,12 @@ static void place_node(context *c, int i)
     }
     if (is_elementwise(node->op)) {
         const char *declined = prologue_declined(c, i);
+        const bool join = node->op == BF_OP_ADD || (node->op == BF_OP_ACT && joins(c, node->in[0]));
         if (!declined) *p = (bf_placement){BF_ROLE_PROLOGUE, i, "computed by its consumers as they load"};
         else if (!*p->reason) p->reason = declined;
+        if (!declined || !join || c->level != BF_ICF) return;
+        const int carrier = carrier_of(c, i, &p->reason);
+        if (carrier >= 0) *p = (bf_placement){BF_ROLE_CARRIED, carrier, "computed by its first consumer as it loads, which stores it for the others"};
     }
 }
 

@@ -21,13 +21,13 @@ static const struct { const char *name; pass_fn run; } passes[] = {
 /* Each node with its role, and why. */
 static void print_placement(const bf_graph *g, const bf_placement *placement, bf_text *text)
 {
-    static const char *const roles[] = {"task", "prologue", "epilogue"};
+    static const char *const roles[] = {"task", "prologue", "epilogue", "carried"};
     char label[300], anchor[300] = "";
     for (int i = 0; i < g->node_count; i++) {
         const bf_placement *p = &placement[i];
         bf_node_label(&g->nodes[i], label, sizeof label);
-        if (p->role == BF_ROLE_EPILOGUE) bf_node_label(&g->nodes[p->anchor], anchor, sizeof anchor);
-        bf_text_add(text, "%4d %-8s %s%s%s%s%s\n", i, roles[p->role], label, p->role == BF_ROLE_EPILOGUE ? " of " : "", p->role == BF_ROLE_EPILOGUE ? anchor : "",
+        if (p->anchor != i) bf_node_label(&g->nodes[p->anchor], anchor, sizeof anchor);
+        bf_text_add(text, "%4d %-8s %s%s%s%s%s\n", i, roles[p->role], label, p->anchor != i ? p->role == BF_ROLE_CARRIED ? " by " : " of " : "", p->anchor != i ? anchor : "",
                     *p->reason ? ": " : "", p->reason);
     }
 }

@@ -39,12 +39,13 @@ typedef struct bf_settings {
 typedef enum bf_role {
     BF_ROLE_TASK,     /* runs on its own */
     BF_ROLE_PROLOGUE, /* its value is never stored: consumers compute it from its inputs as they load */
-    BF_ROLE_EPILOGUE  /* runs on the tiles of the task `anchor` while they are in cache */
+    BF_ROLE_EPILOGUE, /* runs on the tiles of the task `anchor` while they are in cache */
+    BF_ROLE_CARRIED   /* its first consumer, the task `anchor`, computes it while loading and stores it for the others */
 } bf_role;
 
 typedef struct bf_placement {
     bf_role role;
-    int anchor;         /* node index of the task, for BF_ROLE_EPILOGUE */
+    int anchor;         /* node index of the task, for BF_ROLE_EPILOGUE and BF_ROLE_CARRIED */
     const char *reason; /* why, in words, or why a fusion was declined */
 } bf_placement;
 

@@ -9,6 +9,7 @@ typedef struct memory {
     bf_transformed in, out; /* of Winograd's algorithms: all of x, one block of y */
     bf_gemm_pair *pairs;
     struct tap_at *taps;
+    bool owner;           /* of x, where the prologue stores it: the first of the cells that share its pixels */
     bf_prefetch prefetch; /* of the next tile's x, a share with each block of output channels */
 } memory;
 
@@ -86,7 +87,7 @@ static float *load_block(const bf_cell *cell, const memory *m, int b, size_t fir
     const ptrdiff_t ld = m->x.blocks[b].ld;
     if (!task->load[0].count) return bf_block_at(cell->run, task->x, b);
     if (last > first) {
-        const bf_stretch s = {.block = b, .pixel = first, .count = last - first, .result = scratch, .result_ld = ld};
+        const bf_stretch s = {.block = b, .pixel = first, .count = last - first, .owner = m->owner, .result = scratch, .result_ld = ld};
         bf_program_run(cell, &task->load[0], &s, m->temps);
     }
     return scratch - (ptrdiff_t)first * ld;
@@ -316,6 +317,7 @@ static void forward_cell(const bf_cell *cell)
     const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, cell->plan, task);
+    m.owner = o == 0;
     const float *packed = packed_at(cell->run, task), *bias = cell->plan->graph.nodes[task->node].param[1] >= 0 ? packed + task->conv.forward.floats : NULL;
     const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
     const int end = bf_share(g->tiles, g->pixel_cells, p + 1);

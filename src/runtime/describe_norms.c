@@ -54,7 +54,7 @@ static void add_loaders(const bnff_plan *plan, int value, task_list *list)
         if (!reads) continue;
         const bf_placement *p = &plan->placement[i];
         if (p->role == BF_ROLE_PROLOGUE) add_loaders(plan, node->out[0], list);
-        else add_task(list, p->role == BF_ROLE_EPILOGUE ? p->anchor : i);
+        else add_task(list, p->anchor);
     }
 }
 

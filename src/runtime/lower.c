@@ -90,16 +90,6 @@ static bf_task *new_task(lowering *l, bf_task_kind kind, int node)
     return task;
 }
 
-/* The prologue of a tensor input: empty when the value is stored. */
-static bool lower_load(lowering *l, int value, bf_program *program)
-{
-    program->over = value;
-    bf_builder b = new_builder(l, program);
-    const bf_node *node = bf_build_prologue(&b, value);
-    if (node) bf_build_node(&b, node, (bf_operand){BF_RESULT, 0, 0});
-    return bf_build_end(&b);
-}
-
 /* Write `from` to the storage of `value`: block by block stored, or added where something is there already. */
 static void add_store(lowering *l, bf_builder *b, bf_step_kind kind, int value, bf_operand from, int coefs)
 {
@@ -120,6 +110,32 @@ static void add_copy(const lowering *l, bf_builder *b, int value, bf_operand fro
     copy.a = from;
     copy.stream = bf_leaves_cache(l->plan, value);
     bf_build_step(b, copy);
+}
+
+/* Does task node `reader` compute v as it loads, and store it for others? */
+static bool carries(const lowering *l, int reader, int v)
+{
+    const bf_placement *p = l->writer[v] >= 0 ? &l->plan->placement[l->writer[v]] : NULL;
+    return p && p->role == BF_ROLE_CARRIED && p->anchor == reader;
+}
+
+/* The prologue of a tensor input of task node i: empty when the value is stored. */
+static bool lower_load(lowering *l, int i, int value, bf_program *program)
+{
+    const bf_operand result = {BF_RESULT, 0, 0};
+    program->over = value;
+    bf_builder b = new_builder(l, program);
+    const bool carried = carries(l, i, value);
+    const bf_node *node = carried ? &l->g->nodes[l->writer[value]] : bf_build_prologue(&b, value);
+    if (node) bf_build_node(&b, node, result);
+    if (carried && !b.failed) {
+        bool any, *blocks = claim(l, value, &any);
+        b.failed |= !blocks;
+        bf_free(blocks);
+        add_copy(l, &b, value, result);
+        if (!b.failed) program->steps[program->count - 1].owner = true;
+    }
+    return bf_build_end(&b);
 }
 
 /* A contribution to `value` at `from` joins what is stored already: in `from` itself where the epilogue reads on (`read`), so that it
@@ -307,11 +323,11 @@ static bool lower_conv(lowering *l, int i)
     const int x = transposed ? node->out[0] : node->in[backward ? 1 : 0]; /* transposed: the convolution goes from the result to x */
     const bool depthwise = runs_as_depthwise(l->plan, node, x);
     bf_task *task = new_task(l, backward ? (depthwise ? BF_TASK_DEPTHWISE_BWD : BF_TASK_CONV_BWD) : depthwise ? BF_TASK_DEPTHWISE : BF_TASK_CONV, i);
-    if (!task || (!transposed && !lower_load(l, x, &task->load[0]))) return false;
+    if (!task || (!transposed && !lower_load(l, i, x, &task->load[0]))) return false;
     task->x = task->load[0].over = x;
     if (backward) {
         task->dy = node->in[0];
-        if (!lower_load(l, task->dy, &task->load[1])) return false;
+        if (!lower_load(l, i, task->dy, &task->load[1])) return false;
         for (int k = 0; k < 2; k++)
             if (node->param[k] >= 0 && node->a.conv.want_dw) l->plan->param_covered[node->param[k]] = true;
     }
@@ -326,10 +342,10 @@ static bool lower_pool(lowering *l, int i, bf_task_kind kind)
     bf_task *task = new_task(l, kind, i);
     if (!task) return false;
     task->x = !backward ? node->in[0] : node->in_count > 1 ? node->in[1] : -1;
-    if (task->x >= 0 && !lower_load(l, task->x, &task->load[0])) return false;
+    if (task->x >= 0 && !lower_load(l, i, task->x, &task->load[0])) return false;
     if (backward) {
         task->dy = node->in[0];
-        if (!lower_load(l, task->dy, &task->load[1])) return false;
+        if (!lower_load(l, i, task->dy, &task->load[1])) return false;
     }
     return lower_result(l, task, i, node->out[0]);
 }
@@ -352,7 +368,7 @@ static bool lower_plain(lowering *l, int i, bf_task_kind kind)
     }
     if (kind != BF_TASK_EXPORT) return true;
     task->x = node->in[0];
-    return lower_load(l, task->x, &task->load[0]);
+    return lower_load(l, i, task->x, &task->load[0]);
 }
 
 /* Two-sweep statistics: the mean first, then deviations from it (only where nothing is virtual, so x is stored). */
@@ -374,7 +390,7 @@ static bool clear_loaded(lowering *l, int i, const bf_node *node)
 {
     for (int k = 0; k < node->in_count; k++) {
         const int w = l->writer[node->in[k]];
-        const bool virtual = w >= 0 && l->plan->placement[w].role == BF_ROLE_PROLOGUE;
+        const bool virtual = w >= 0 && (l->plan->placement[w].role == BF_ROLE_PROLOGUE || carries(l, i, node->in[k]));
         if (!(virtual ? clear_loaded(l, i, &l->g->nodes[w]) : clear_unwritten(l, i, node->in[k]))) return false;
     }
     return true;

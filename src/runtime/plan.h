@@ -56,6 +56,7 @@ typedef struct bf_step {
     int coefs, grad_coefs; /* vector values, or -1 */
     int sums;              /* vector value written by STATS and BN_SUMS */
     bool pivot_given;      /* STATS: the mean is known from a sweep before */
+    bool owner;            /* only where the stretch is its pixels' owner: what a prologue stores for others */
     bool stream;           /* its result goes past the caches, into a value that does not fit them */
     bool *add_block;       /* STORE, SCALE_TO, COMPLETE, ZERO: per block, whether something is there to add to (to keep) */
     int gate;              /* value of the gate */

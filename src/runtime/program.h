@@ -10,6 +10,7 @@ enum { BF_PIECE_PIXELS = 64 }; /* most pixels of a piece: three temporaries of 3
 typedef struct bf_stretch {
     int block;
     size_t pixel, count;          /* of the task's `over` value */
+    bool owner;                   /* nobody else stores these pixels */
     float *tile;                  /* BF_TILE at `pixel`, or NULL */
     ptrdiff_t tile_ld;
     float *result;                /* BF_RESULT at `pixel`, or NULL */

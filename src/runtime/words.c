@@ -87,6 +87,7 @@ static const char *step_word(const bf_step *s)
     case BF_STEP_STATS: return "statistics";
     case BF_STEP_BN_SUMS: return "bn gradient sums";
     case BF_STEP_ZERO: return "clear";
+    case BF_STEP_COPY: return s->owner ? "store" : NULL;
     default: return NULL; /* copies */
     }
 }

@@ -136,6 +136,22 @@ static int grouped_bottleneck(net *n)
     return net_relu(n, net_add(n, x, y));
 }
 
+/* Joins whose first reader is a 1x1 convolution, which computes and stores them: a shortcut with a BN, then identities; joins without
+ * activation; one that a slice reads as well. */
+static int bottlenecks(net *n)
+{
+    int x = conv_bn_relu(n, net_input(n, 3), 20, 1, 1);
+    for (int block = 0; block < 4; block++) {
+        int y = conv_bn_relu(n, conv_bn_relu(n, x, 8, 1, 1), 8, 3, 1);
+        y = net_bn(n, net_conv(n, y, CONV(.out_channels = 40)), NULL);
+        if (block == 0) x = net_bn(n, net_conv(n, x, CONV(.out_channels = 40)), NULL);
+        x = net_add(n, y, x);
+        if (block < 2) x = net_relu(n, x);
+    }
+    net_output(n, net_slice(n, x, 3, 34));
+    return net_linear(n, net_global(n, net_conv(n, x, CONV(.out_channels = 7))), 3, true);
+}
+
 /* The first layers frozen, parameters and statistics: no backward there. */
 static int frozen_beginning(net *n)
 {
@@ -271,7 +287,7 @@ static int dead_branch(net *n)
 
 #define NETWORKS(X)                                                                                                                     \
     X(plain_chain) X(outputs_inside) X(dense_block) X(residual_blocks) X(preactivation) X(stem) X(branches) X(several_norms) X(slices)  \
-    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(frozen_beginning) X(loose_ends) X(pooling_behind)    \
+    X(concats) X(squeeze_and_excitation) X(grouped_bottleneck) X(bottlenecks) X(frozen_beginning) X(loose_ends) X(pooling_behind)    \
     X(output_under_mask) X(slice_of_activation) X(part_unread) X(rows_out_of_reach) X(long_chain) X(seen_twice) X(single_pixels)            \
     X(dropout_and_slice) X(masks_on_a_tile) X(sum_and_concat) X(dead_branch)
 
