@@ -5,6 +5,7 @@
  *   layerwise, mvf   nothing                               nothing
  *   rcf        activations before convolutions             masks of activations, after a convolution's backward
  *   bnff, icf  + normalise; input gradients of BN          + statistics; sums of BN gradients
+ *   icf        + joins, stored by their first reader
  *   tuned      normalise and joins into the sweep of the   nothing
  *              activation, masks into the sweeps of the BN gradient
  */
