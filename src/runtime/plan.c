@@ -21,7 +21,7 @@ enum {
 const char *bnff_level_name(int index) { return index >= 0 && index < LEVELS ? levels[index].name : NULL; }
 const char *bnff_default_level(void) { return "icf"; }
 const char *bnff_algorithm_name(int index) { return index >= 0 && index < ALGORITHMS ? algorithms[index].name : NULL; }
-const char *bnff_default_algorithm(void) { return "direct"; }
+const char *bnff_default_algorithm(void) { return "auto"; }
 
 const char *bf_algorithm_text(bf_algorithm algorithm)
 {

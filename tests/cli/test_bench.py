@@ -53,7 +53,7 @@ picture = xml.etree.ElementTree.parse("ablation.svg").getroot()
 texts = ["".join(t.itertext()) for t in picture.iter("{http://www.w3.org/2000/svg}text")]
 bnff.check("bench ablation --svg: well-formed, a row a level, the projection called one",
            all(texts.count(level) == 2 for level in LEVELS) and "a projection, not measured" in texts, texts)
-bnff("bench ablation, a table", "bench ablation -m resnet20 -b 2 -r 1 --no-rss --level tuned,icf", out=["resnet20, batch 2, 32 pixels", r"icf +direct +[0-9.]+ .* - ", "PROJECTION, not a measurement"])
+bnff("bench ablation, a table", "bench ablation -m resnet20 -b 2 -r 1 --no-rss --level tuned,icf", out=["resnet20, batch 2, 32 pixels", r"icf +auto +[0-9.]+ .* - ", "PROJECTION, not a measurement"])
 
 layers = bnff("bench layers --json", "bench layers -m resnet20 -b 2 -r 1 --json --profile trace.json", out=JSON)
 bnff.check("bench layers: every task", len(layers.get("tasks", [])) > 20 and all(t["ms"] >= 0 for t in layers["tasks"]), layers)

@@ -29,7 +29,7 @@ bnff.check("results.csv has ultralytics' columns", len(rows) == 3 and {"epoch", 
 bnff.check("events.jsonl is JSON lines", all(isinstance(json.loads(line), dict) for line in open("runs/train/events.jsonl")))
 arguments = json.load(open("runs/train/args.json"))
 bnff.check("args.json holds the flags", "resnet20" in json.dumps(arguments) and "photos" in json.dumps(arguments), arguments)
-bnff.check("args.json names the algorithm", arguments.get("conv") == "direct" and arguments.get("level") == "icf", arguments)
+bnff.check("args.json names the algorithm", arguments.get("conv") == "auto" and arguments.get("level") == "icf", arguments)
 bnff("equal seeds", f"train photos {SMALL} --epochs 3 -q --workers 0", out=ANY)
 bnff.check("a run folder is never overwritten, equal training gives equal bytes", read("runs/train/weights/last.safetensors") == read("runs/train2/weights/last.safetensors"))
 bnff("settings instead of flags", "train data=photos model=resnet20 imgsz=16 batch=8 seed=3 epochs=1 name=settings report=False -q", out=ANY)

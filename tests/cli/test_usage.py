@@ -112,7 +112,7 @@ bnff("info of a missing file", "info missing.safetensors", code=1, err="missing.
 plan = bnff("plan --json", "plan resnet18 -b 4 --size 64 --json", out=JSON)
 bnff("plan", "plan resnet18 -b 4 --size 64", out="conv1")
 bnff("plan of an unknown level", "plan resnet18 --level fastest", code=2, err="fastest")
-bnff.check("plan --json names level and algorithm", plan.get("level") == "icf" and plan.get("algorithm") == "direct", plan)
+bnff.check("plan --json names level and algorithm", plan.get("level") == "icf" and plan.get("algorithm") == "auto", plan)
 bnff("plan with an algorithm", "plan resnet18 -b 4 --size 64 --conv auto", out="convolutions auto")
 bnff("plan with an unknown algorithm: all there are", "plan resnet18 --conv winograd", code=2, err="'winograd' is unknown\nhint: .*direct.*auto.*fast")
 bnff("plan of images that are too small", "plan densenet121 --size 8", code=1, err="error: .*\nhint|error: ")
