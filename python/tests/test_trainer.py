@@ -34,7 +34,7 @@ def test_same_losses_as_pytorch(optimizer):
 
 def test_fit_predict_and_state():
     images, labels = data()
-    trainer = bnff.Trainer("resnet20", 4, lr=0.05)
+    trainer = bnff.Trainer("resnet20", 4, lr=0.01)
     losses = trainer.fit(images, labels, epochs=12, batch=6)
     assert losses[-1] < losses[0] / 2
     logits = trainer.predict(images, batch=5)
