@@ -136,7 +136,9 @@ BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, 
                 since += part;
                 if (since < PREFETCH_EVERY) continue;
                 since -= PREFETCH_EVERY;
-                if (prefetch) prefetch_step(prefetch);
+                if (!prefetch) continue;
+                prefetch_step(prefetch);
+                if (form == FORM_NN) store_step(prefetch);
             }
         }
         BF_UNROLL

@@ -106,6 +106,14 @@ BF_INLINE void prefetch_step(bf_prefetch *p)
     }
 }
 
+/* The next lines of what is to be stored past the caches. */
+BF_INLINE void store_step(bf_prefetch *p)
+{
+    for (int lines = p->store.lines_per_step; lines > 0 && p->store.to < p->store.end; lines--, p->store.to += 16, p->store.from += 16)
+        BF_UNROLL
+        for (int i = 0; i < 16; i += V) v_stream(p->store.to + i, v_load(p->store.from + i));
+}
+
 /* f(..., c) with c as a constant, f(..., kind, c) with the kind of activation as one too: f is inlined for each case. */
 #define BF_BY_C(c, f, ...) do { if ((c) == BF_BLOCK) f(__VA_ARGS__, BF_BLOCK); else f(__VA_ARGS__, BF_LANES); } while (0)
 #define BF_ACT_CASE(act_kind, c, f, ...) case act_kind: BF_BY_C(c, f, __VA_ARGS__, act_kind); break

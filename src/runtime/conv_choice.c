@@ -59,7 +59,7 @@ static double time_of(const bnff_plan *plan, const bf_task *task, const sides *s
     const double macs = (double)s->in->lanes * s->out->lanes / c->groups * (s->both ? 2 : 1), rate = 2.0 * plan->context->kernels->vector;
     const double grid = bf_conv_grid(plan, task, algorithm, g);
     if (algorithm == BF_DIRECT) {
-        const double taps = c->line ? c->taps : c->taps * real_taps(c->h, c->oh, c->kh, c->sh, c->ph, c->dh) * real_taps(c->w, c->ow, c->kw, c->sw, c->pw, c->dw);
+        const double taps = c->line ? c->taps : c->taps * real_taps(c->h, c->oh, c->kh, c->sh, c->ph, c->dh) * (c->padded_row ? 1 : real_taps(c->w, c->ow, c->kw, c->sw, c->pw, c->dw));
         return grid * macs * taps * c->n * c->oh * c->ow / rate;
     }
     return grid * (macs * tiles_of(task, s, algorithm) * bf_winograd_shape_of(algorithm).positions / rate + winograd_transforms(plan, task, s, algorithm));

@@ -5,12 +5,15 @@
 
 typedef struct memory {
     bf_sight x;
-    float *x_scratch, *gathered, *tile, *temps;
+    float *x_scratch, *gathered, *tile[2], *temps; /* two tiles: one is computed while the other is stored */
+    bool late;              /* the result is stored meanwhile: the first step of the epilogue */
+    size_t ready_first, ready_last; /* rows of x of all images that lie padded in scratch, row r in slot r % x_slots */
+    size_t x_slots;
     bf_transformed in, out; /* of Winograd's algorithms: all of x, one block of y */
     bf_gemm_pair *pairs;
     struct tap_at *taps;
     bool owner;           /* of x, where the prologue stores it: the first of the cells that share its pixels */
-    bf_prefetch prefetch; /* of the next tile's x, a share with each block of output channels */
+    bf_prefetch prefetch; /* of the next tile's x, a share with each block of output channels; and the block before, to be stored */
 } memory;
 
 /* A filter tap, and the pixel of x that the first output of a run sees through it. */
@@ -19,18 +22,33 @@ typedef struct tap_at {
     size_t pixel;
 } tap_at;
 
-/* Most pixels of x and y that a tile touches. */
+/* Most rows and pixels of x, and pixels of y, that a tile touches. */
+static size_t tile_x_rows(const bf_conv *c, const bf_grid *g)
+{
+    int rows = (g->rows - 1) * c->sh + (c->kh - 1) * c->dh + 1;
+    if (rows > c->h || g->images > 1) rows = c->h; /* several images are loaded whole, as they lie */
+    return (size_t)rows * (size_t)(g->images > 1 ? g->images : 1);
+}
+
 static size_t tile_x_pixels(const bf_conv *c, const bf_grid *g)
 {
     if (c->line) return (size_t)g->rows * (size_t)c->xstep;
-    int rows = (g->rows - 1) * c->sh + (c->kh - 1) * c->dh + 1;
-    if (rows > c->h || g->images > 1) rows = c->h; /* several images are loaded whole, as they lie */
-    return (size_t)rows * c->x_row * (size_t)(g->images > 1 ? g->images : 1);
+    return tile_x_rows(c, g) * (c->padded_row ? c->padded_row : c->x_row);
 }
 
 static size_t tile_y_pixels(const bf_conv *c, const bf_grid *g)
 {
     return c->line ? (size_t)g->rows : (size_t)g->rows * (size_t)c->ow * (size_t)(g->images > 1 ? g->images : 1);
+}
+
+/* Does an epilogue store the tile past the caches, and only sum besides? */
+static bool stores_late(const bf_program *epilogue)
+{
+    const bf_step *first = epilogue->steps;
+    if (!epilogue->count || first->kind != BF_STEP_COPY || !first->stream || first->a.kind != BF_TILE || first->dst.kind != BF_VALUE) return false;
+    for (int i = 1; i < epilogue->count; i++)
+        if (epilogue->steps[i].kind != BF_STEP_STATS) return false;
+    return true;
 }
 
 static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
@@ -43,13 +61,15 @@ static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
     m.pairs = bf_take(s, (size_t)task->conv.taps * (size_t)x->count * sizeof *m.pairs);
     m.temps = bf_take(s, load > epilogue ? load : epilogue);
     const bool direct = task->conv.algorithm == BF_DIRECT;
-    if (task->load[0].count) m.x_scratch = bf_take(s, tile_x_pixels(&task->conv, &task->grid) * (size_t)(direct ? x->lanes : BF_BLOCK) * sizeof(float));
+    m.x_slots = tile_x_rows(&task->conv, &task->grid);
+    if (task->load[0].count || task->conv.padded_row) m.x_scratch = bf_take(s, tile_x_pixels(&task->conv, &task->grid) * (size_t)(direct ? x->lanes : BF_BLOCK) * sizeof(float));
     if (!direct) {
         m.in = bf_take_transformed(s, task, x->count);
         m.out = bf_take_transformed(s, task, 1);
     }
     if (task->conv.gather) m.gathered = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * (size_t)x->lanes * sizeof(float));
-    if (task->epilogue.count) m.tile = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * BF_BLOCK * sizeof(float));
+    m.late = stores_late(&task->epilogue);
+    for (int i = 0; i < (task->epilogue.count ? 1 + m.late : 0); i++) m.tile[i] = bf_take(s, tile_y_pixels(&task->conv, &task->grid) * BF_BLOCK * sizeof(float));
     return m;
 }
 
@@ -91,6 +111,43 @@ static float *load_block(const bf_cell *cell, const memory *m, int b, size_t fir
         bf_program_run(cell, &task->load[0], &s, m->temps);
     }
     return scratch - (ptrdiff_t)first * ld;
+}
+
+/* Row `row` of all images, of block b, between zeros. */
+static void load_padded_row(const bf_cell *cell, const memory *m, int b, size_t row, float *at)
+{
+    const bf_conv *c = &cell->task->conv;
+    const int ld = m->x.blocks[b].ld, right = (int)c->padded_row - c->pw - c->w;
+    float *const x = at + (ptrdiff_t)c->pw * ld;
+    if (c->pw) cell->k->fill(at, ld, 0, c->pw, ld);
+    if (right) cell->k->fill(x + (ptrdiff_t)c->w * ld, ld, 0, right, ld);
+    if (cell->task->load[0].count) load_block(cell, m, b, row * c->x_row, (row + 1) * c->x_row, x);
+    else cell->k->copy(x, ld, bf_block_at(cell->run, cell->task->x, b) + row * c->x_row * (size_t)ld, ld, c->w, ld);
+}
+
+/* Make the rows that the tile reads visible; those of the tile before are still there. */
+static void load_padded(const bf_cell *cell, memory *m, const bf_tile *tile)
+{
+    const bf_conv *c = &cell->task->conv;
+    size_t first, last;
+    x_range(c, tile, &first, &last);
+    first /= c->x_row, last /= c->x_row;
+    const size_t from = first >= m->ready_first && first <= m->ready_last ? m->ready_last : first;
+    float *at = m->x_scratch;
+    for (int b = 0; b < m->x.count; b++) {
+        const size_t row = c->padded_row * (size_t)m->x.blocks[b].ld;
+        for (size_t r = from; r < last; r++) load_padded_row(cell, m, b, r, at + r % m->x_slots * row);
+        m->x.base[b] = at;
+        at += m->x_slots * row;
+    }
+    m->ready_first = first, m->ready_last = last;
+}
+
+/* The first pixel of a row of x that the tile reads, as seen from its base. */
+static size_t row_of_x(const bf_conv *c, const memory *m, int image, int ih)
+{
+    const size_t row = (size_t)image * (size_t)c->h + (size_t)ih;
+    return c->padded_row ? row % m->x_slots * c->padded_row : row * c->x_row;
 }
 
 /* Make all pixels of x that the tile reads visible. */
@@ -163,7 +220,7 @@ static void multiply(const bf_cell *cell, memory *m, const target *t, const tap_
     for (int s = 0; s < 2; s++) {
         bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(p, &cell->task->conv, t->block, t->lanes), .bk = 1, .bn = (ptrdiff_t)step * strides[s],
                      .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
-                     .prefetch = m->prefetch.count ? &m->prefetch : NULL};
+                     .prefetch = bf_meanwhile(&m->prefetch)};
         for (int b = t->first; b < t->last; b++) {
             const int channels = m->x.blocks[b].channels;
             for (int i = 0; i < tap_count && m->x.blocks[b].ld == strides[s] && inner[b] != SIZE_MAX; i++)
@@ -183,7 +240,7 @@ static void multiply_dense(const bf_cell *cell, memory *m, const target *t, cons
     const int ld = m->x.blocks[0].ld, run = c->dw == 1 ? c->kw : 1;
     bf_gemm g = {.m = t->lanes, .n = n, .pairs = m->pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(&c->forward, c, t->block, t->lanes), .bk = 1, .bn = (ptrdiff_t)step * ld,
                  .c = t->at + (ptrdiff_t)(pixel - t->pixel) * t->ld, .ldc = t->ld, .accumulate = accumulate,
-                     .prefetch = m->prefetch.count ? &m->prefetch : NULL};
+                     .prefetch = bf_meanwhile(&m->prefetch)};
     for (int i = 0; i < tap_count; i += run)
         m->pairs[g.count++] = (bf_gemm_pair){bf_packed_at(&c->forward, t->packed, t->block, t->lanes, 0, m->x.blocks[0].channels, taps[i].tap),
                                              m->x.base[0] + (ptrdiff_t)taps[i].pixel * ld, run * ld};
@@ -210,7 +267,7 @@ static void forward_row(const bf_cell *cell, memory *m, const target *t, int ima
         int count = 0;
         for (int kh = kh0; kh < kh1; kh++) {
             const int ih = oh * c->sh - c->ph + kh * c->dh;
-            const size_t in_row = ((size_t)image * (size_t)c->h + (size_t)ih) * c->x_row;
+            const size_t in_row = row_of_x(c, m, image, ih);
             for (int i = 0; i < run->taps; i++) taps[count++] = (tap_at){kh * c->kw + run->kw[i], in_row + (size_t)run->from[i]};
         }
         const bool dense = c->dense && run->taps == c->kw;
@@ -262,9 +319,21 @@ static void fetch_next(const bf_cell *cell, memory *m, const bf_tile *next, int 
     if (!next) return;
     size_t from, to;
     x_range(&task->conv, next, &from, &to);
+    if (task->conv.padded_row && from < m->ready_last * task->conv.x_row && from >= m->ready_first * task->conv.x_row) from = m->ready_last * task->conv.x_row;
     if ((to - from) * (size_t)cell->plan->layouts[task->x].lanes * sizeof(float) > cell->plan->context->target.l2 / 2) return;
     bf_prefetch_load(cell, &m->prefetch, &task->load[0], task->x, bf_share(m->x.count, last - first, b - first), bf_share(m->x.count, last - first, b - first + 1), from, to);
     bf_prefetch_pace(cell, &m->prefetch, products);
+}
+
+/* So many floats of the tile go to `to` while the next block is computed, into the other tile. */
+static void store_late(const bf_cell *cell, memory *m, float *to, size_t floats)
+{
+    float *const tile = m->tile[0];
+    bf_prefetch *const p = &m->prefetch;
+    if (p->store.to < p->store.end) bf_store_rest(cell, p);
+    p->store.from = tile, p->store.to = to, p->store.end = to + floats;
+    m->tile[0] = m->tile[1];
+    m->tile[1] = tile;
 }
 
 static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, const bf_tile *next, const float *packed, const float *bias, int first, int last)
@@ -277,18 +346,22 @@ static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, co
     const size_t pixels = ((size_t)(tile->image1 - tile->image0 - 1) * height + (size_t)tile->row1) * width - (size_t)tile->row0 * width;
     const bool direct = c->algorithm == BF_DIRECT;
     const int results = direct ? 1 : bf_winograd_shape_of(c->algorithm).mh * bf_winograd_shape_of(c->algorithm).mw; /* of one product */
-    (direct ? load_x : transform_x)(cell, m, tile);
+    (c->padded_row ? load_padded : direct ? load_x : transform_x)(cell, m, tile);
     if (c->gather) gather_x(cell, m, tile);
     for (int b = first; b < last; b++) {
         const int ld = y->blocks[b].ld;
         target t = {.ld = ld, .pixel = pixel, .pixels = pixels, .block = b, .lanes = ld, .packed = packed, .bias = bias ? bias + y->blocks[b].lane : NULL};
-        t.at = m->tile ? m->tile : bf_block_at(cell->run, task->out, b) + pixel * (size_t)ld;
-        fetch_next(cell, m, next, b, first, last, (double)pixels * (double)(c->forward.tap[b] * (size_t)c->products) / results);
+        float *const stored = bf_block_at(cell->run, task->out, b) + pixel * (size_t)ld;
+        const double products = (double)pixels * (double)(c->forward.tap[b] * (size_t)c->products) / results;
+        t.at = m->tile[0] ? m->tile[0] : stored;
+        fetch_next(cell, m, next, b, first, last, products);
+        bf_store_pace(cell, &m->prefetch, products);
         if (direct) forward_block(cell, m, &t, tile);
         else winograd_block(cell, m, &t, tile);
-        if (!m->tile) continue;
-        const bf_stretch s = {.block = b, .pixel = pixel, .count = pixels, .tile = m->tile, .tile_ld = ld};
+        if (!m->tile[0]) continue;
+        const bf_stretch s = {.block = b, .pixel = pixel, .count = pixels, .tile = t.at, .tile_ld = ld, .skipped = m->late};
         bf_program_run(cell, &task->epilogue, &s, m->temps);
+        if (m->late) store_late(cell, m, stored, pixels * (size_t)ld);
     }
 }
 
@@ -325,6 +398,7 @@ static void forward_cell(const bf_cell *cell)
         const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
         forward_tile(cell, &m, &tile, i + 1 < end ? &next : NULL, packed, bias, first, last);
     }
+    if (m.late) bf_store_rest(cell, &m.prefetch);
 }
 
 void bf_conv_forward(bnff_run *run, const bf_task *task)

@@ -99,10 +99,10 @@ static double visit(size_t bytes, size_t l2, double most)
 static tile_cost forward_cost(const bnff_plan *plan, const bf_task *task, size_t weights)
 {
     const bf_conv *c = &task->conv;
-    const size_t x_pixel = (size_t)plan->layouts[task->x].lanes * sizeof(float);
+    const size_t x_pixel = (size_t)plan->layouts[task->x].lanes * sizeof(float) * (c->padded_row ? 2 : 1); /* in storage and in scratch */
     return (tile_cost){.weights = visit(weights, plan->context->target.l2, 12), .pixel_bytes = x_pixel * (size_t)(c->line ? c->xstep : c->gather ? 1 : c->sh * c->sw), .spill = 0.01,
                        .split = 0.02, .row_pixels = c->line ? 1 : c->ow, .multiple = 1,
-                       .halo = !c->line && task->load[0].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
+                       .halo = !c->line && !c->padded_row && task->load[0].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
 }
 
 /* Stored blocks that a program reads or adds to. */

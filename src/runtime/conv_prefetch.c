@@ -52,3 +52,16 @@ void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products)
     p->lines_per_step = steps < 1 ? 8 : (int)((double)lines / steps) + 1;
     if (p->lines_per_step > 8) p->lines_per_step = 8;
 }
+
+void bf_store_pace(const bf_cell *cell, bf_prefetch *p, double products)
+{
+    const double lines = (double)(p->store.end - p->store.to) / BF_LANES, steps = products / (16.0 * cell->k->gemm_tile);
+    p->store.lines_per_step = lines < 7 * steps ? (int)(lines / steps) + 1 : 8;
+}
+
+void bf_store_rest(const bf_cell *cell, bf_prefetch *p)
+{
+    const ptrdiff_t lines = (p->store.end - p->store.to) / BF_LANES;
+    cell->k->copy_stream(p->store.to, BF_LANES, p->store.from, BF_LANES, (int)lines, BF_LANES); /* none: what the GEMMs stored is seen from here on */
+    p->store.to = p->store.end;
+}

@@ -102,6 +102,21 @@ static bool forward_columns(bf_conv *c, int width, int padding)
     return true;
 }
 
+/* Rows of x with zeros around them let all taps of a filter row be one product over all columns, which is faster than exact ones unless
+ * much of it is zero. Returns the pixels of such a row; 0: taps stay exact. */
+static size_t padded_row(const bf_conv *c)
+{
+    enum { MOST_ZEROS = 40 }; /* one of so many products */
+    const int reach = (c->ow - 1) * c->sw + (c->kw - 1) * c->dw + 1, row = reach > c->pw + c->w ? reach : c->pw + c->w;
+    int zeros = 0;
+    for (int o = 0; o < c->ow; o++)
+        for (int kw = 0; kw < c->kw; kw++) {
+            const int column = o * c->sw - c->pw + kw * c->dw;
+            zeros += column < 0 || column >= c->w;
+        }
+    return zeros > 0 && zeros * MOST_ZEROS <= c->ow * c->kw ? (size_t)row : 0;
+}
+
 /* Data gradient: input column iw = phase + sw*j gets filter column kw from output column (iw + pw - kw*dw) / sw where that is whole. */
 static bool backward_columns(bf_conv *c)
 {
@@ -157,11 +172,13 @@ bnff_status bf_conv_setup(bnff_plan *plan, bf_task *task, bnff_error *error)
     const bool backward = is_backward(task);
     describe(plan, task, node);
     bf_conv *c = &task->conv;
+    if (!backward && !c->depthwise && !c->line && !c->gather && !c->dense) c->padded_row = padded_row(c);
     if (!c->depthwise) bf_conv_choose(plan, task);
+    if (c->algorithm != BF_DIRECT) c->padded_row = 0;
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[backward ? task->dy : task->out];
     bool ok = c->depthwise || make_packing(plan, c, y, x, true, &c->forward);
     if (ok && !c->depthwise && backward && task->out >= 0) ok = make_packing(plan, c, x, y, false, &c->transposed);
-    if (ok && !c->line) ok = forward_columns(c, (int)c->x_row, c->pw - x->pad_w);
+    if (ok && !c->line) ok = c->padded_row ? forward_columns(c, (int)c->padded_row, 0) : forward_columns(c, (int)c->x_row, c->pw - x->pad_w);
     if (ok && !c->line && backward && task->out >= 0) ok = backward_columns(c);
     return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory to set up %s", task->name);
 }

@@ -46,7 +46,7 @@ void bf_winograd_multiply(const bf_cell *cell, const bf_packing *p, int outer, c
     const int positions = bf_winograd_shape_of(cell->task->conv.algorithm).positions, panels = lanes / BF_LANES;
     const size_t *linked = p->inner + (size_t)outer * (size_t)p->inner_count;
     bf_gemm g = {.m = lanes, .n = tiles, .pairs = pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)p->tap[outer] / panels, .bk = 1, .bn = BF_BLOCK, .ldc = BF_BLOCK,
-                 .prefetch = prefetch && prefetch->count ? prefetch : NULL};
+                 .prefetch = bf_meanwhile(prefetch)};
     for (int q = 0; q < positions; q++) {
         const float *weights = packed + p->outer[outer] + (size_t)q * p->tap[outer];
         g.c = out->at + q * out->position;

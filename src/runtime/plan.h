@@ -114,6 +114,7 @@ typedef struct bf_conv {
     int xstep, taps;
     int products;          /* matrices of packed weights: taps, or positions of a Winograd tile */
     size_t x_row;          /* pixels from one input row to the next */
+    size_t padded_row;     /* forward: rows of x go through scratch, between zeros: pixels of one there. 0: they do not */
     bf_packing forward, transposed;
     bf_columns *columns, *back_columns; /* forward and weight gradient; data gradient */
     int column_count, back_column_count;

@@ -161,7 +161,7 @@ void bf_program_run(const bf_cell *cell, const bf_program *program, const bf_str
         p.n = (int)n;
         p.tile = s->tile ? s->tile + (ptrdiff_t)done * s->tile_ld : NULL;
         p.result = s->result ? s->result + (ptrdiff_t)done * s->result_ld : NULL;
-        for (int i = 0; i < program->count; i++)
+        for (int i = s->skipped; i < program->count; i++)
             if (s->owner || !program->steps[i].owner) run_step(&p, &program->steps[i]);
     }
 }

@@ -11,6 +11,7 @@ typedef struct bf_stretch {
     int block;
     size_t pixel, count;          /* of the task's `over` value */
     bool owner;                   /* nobody else stores these pixels */
+    int skipped;                  /* steps at the beginning that are done elsewhere */
     float *tile;                  /* BF_TILE at `pixel`, or NULL */
     ptrdiff_t tile_ld;
     float *result;                /* BF_RESULT at `pixel`, or NULL */

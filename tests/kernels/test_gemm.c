@@ -199,11 +199,40 @@ static void prefetch_keeps_its_pace(void **state)
     }
 }
 
+/* Lines are copied meanwhile, in order, as many as there are and no more, and no bit of the result changes. */
+static void stores_are_invisible(void **state)
+{
+    (void)state;
+    static const int ks[] = {33, 12, 12, 12, 64};
+    enum { FLOATS = 16 * 600 };
+    FOR_EACH_TABLE(k) {
+        test_case("gemm stores isa=%s", k->isa);
+        batch t;
+        make_batch(&t, 32, 19, NN, ks, COUNT_OF(ks), false);
+        k->gemm(&t.g);
+        const piece without = copy_piece(t.c, t.c.ld);
+        float from[FLOATS] __attribute__((aligned(64))), to[FLOATS + 16] __attribute__((aligned(64)));
+        for (int i = 0; i < FLOATS + 16; i++) to[i] = -1;
+        for (int i = 0; i < FLOATS; i++) from[i] = (float)i;
+        bf_prefetch list = {.store = {from, to, to + FLOATS, 2}};
+        t.g.prefetch = &list;
+        k->gemm(&t.g);
+        check_same_piece(t.c, without);
+        assert_true(list.store.to > to && list.store.to < to + FLOATS && list.store.from - from == list.store.to - to);
+        for (int call = 0; call < 100; call++) k->gemm(&t.g);
+        assert_ptr_equal(list.store.to, to + FLOATS);
+        k->copy_stream(to + FLOATS, 16, from, 16, 0, 16); /* what was stored is seen */
+        for (int i = 0; i < FLOATS; i++) assert_true(to[i] == from[i]);
+        for (int i = FLOATS; i < FLOATS + 16; i++) assert_true(to[i] == -1);
+        check_guards();
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(one_pair_of_every_width), test(batches), test(many_spans), test(special_values_stay_in_their_row_and_column), test(prefetch_is_invisible),
-        test(prefetch_keeps_its_pace),
+        test(prefetch_keeps_its_pace), test(stores_are_invisible),
     };
     return run_all(tests);
 }
