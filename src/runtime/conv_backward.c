@@ -6,35 +6,8 @@
  * An input row meets each (filter row, output row) pair once, so every product is computed once although dy has the halo. */
 #include <string.h>
 
-#include "runtime/conv.h"
+#include "runtime/conv_backward.h"
 #include "runtime/program.h"
-
-typedef struct tap_at {
-    int tap;
-    size_t pixel; /* of dy */
-} tap_at;
-
-typedef struct memory {
-    bf_sight dy;
-    float *dy_scratch, *x_scratch, *tile, *temps;
-    bf_transformed dy_positions, block; /* of Winograd's algorithms: all of dy; a block of x, then of dx */
-    float *gathered, *line; /* of a gathering convolution: x and dx at the pixels of dy */
-    bf_gemm_pair *pairs;
-    tap_at *taps;
-    bf_prefetch prefetch; /* x of the next block of input channels, and a share of the next tile's dy */
-} memory;
-
-typedef struct work {
-    const bf_cell *cell;
-    const bf_task *task;
-    const bf_conv *c;
-    const bf_layout *x, *y;     /* of x and dy */
-    memory m;
-    const float *packed;        /* transposed weights */
-    float *partial;             /* this pixel cell's weight gradient, or NULL */
-    double *bias;               /* this pixel cell's bias gradient, or NULL */
-    bool want_dx;
-} work;
 
 /* -- sizes -- */
 
@@ -76,7 +49,7 @@ static int widest(const bf_layout *layout)
     return ld;
 }
 
-static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
+static bf_visit_memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
 {
     const bf_conv *c = &task->conv;
     const bf_layout *x = &plan->layouts[task->x], *y = &plan->layouts[task->dy];
@@ -85,7 +58,7 @@ static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
     for (int i = 0; i < 3; i++) temps = bf_program_scratch(programs[i]) > temps ? bf_program_scratch(programs[i]) : temps;
     const size_t rows = c->line ? 1 : (size_t)task->grid.rows * (size_t)tile_images(&task->grid);
     if (rows > pairs) pairs = rows;
-    memory m = {.dy = {.blocks = y->blocks, .count = y->count}};
+    bf_visit_memory m = {.dy = {.blocks = y->blocks, .count = y->count}};
     m.dy.base = bf_take(s, (size_t)y->count * sizeof *m.dy.base);
     m.taps = bf_take(s, (size_t)c->taps * sizeof *m.taps);
     m.pairs = bf_take(s, pairs * sizeof *m.pairs);
@@ -126,9 +99,9 @@ static void dy_range(const bf_conv *c, const bf_tile *tile, size_t *first, size_
     *last = ((size_t)(tile->image1 - 1) * (size_t)c->oh + (size_t)row1) * (size_t)c->ow;
 }
 
-static void load_dy(work *w, const bf_tile *tile)
+static void load_dy(bf_visit *w, const bf_tile *tile)
 {
-    memory *m = &w->m;
+    bf_visit_memory *m = &w->m;
     if (!m->dy_scratch) {
         for (int b = 0; b < m->dy.count; b++) m->dy.base[b] = bf_block_at(w->cell->run, w->task->dy, b);
         return;
@@ -147,34 +120,19 @@ static void load_dy(work *w, const bf_tile *tile)
     }
 }
 
-/* First pixel of x (and dx) in the tile, and how many. */
-static size_t x_range(const bf_conv *c, const bf_tile *tile, size_t *count)
-{
-    if (c->line) {
-        *count = (size_t)(tile->row1 - tile->row0) * (size_t)c->xstep;
-        return (size_t)tile->row0 * (size_t)c->xstep;
-    }
-    *count = ((size_t)(tile->image1 - tile->image0 - 1) * (size_t)c->h + (size_t)(tile->row1 - tile->row0)) * c->x_row;
-    return ((size_t)tile->image0 * (size_t)c->h + (size_t)tile->row0) * c->x_row;
-}
-
 /* Pixel 0 of block b of x: only the tile's pixels may be read. */
-static const float *load_x(work *w, const bf_tile *tile, int b)
+static const float *load_x(bf_visit *w, const bf_tile *tile, int b)
 {
     if (!w->m.x_scratch) return bf_block_at(w->cell->run, w->task->x, b);
     size_t count;
-    const size_t first = x_range(w->c, tile, &count);
+    const size_t first = bf_x_range(w->c, tile, &count);
     const ptrdiff_t ld = w->x->blocks[b].ld;
     const bf_stretch s = {.block = b, .pixel = first, .count = count, .result = w->m.x_scratch, .result_ld = ld};
     bf_program_run(w->cell, &w->task->load[0], &s, w->m.temps);
     return w->m.x_scratch - (ptrdiff_t)first * ld;
 }
 
-/* -- Winograd's algorithms: between pixels and positions -- */
-
-static int tiles_of(const work *w, const bf_tile *tile) { return bf_winograd_tiles(w->task, tile->image1 - tile->image0, tile->row1 - tile->row0); }
-
-static void transform_dy(work *w, const bf_tile *tile)
+static void transform_dy(bf_visit *w, const bf_tile *tile)
 {
     const bf_conv *c = w->c;
     bf_plane plane = {.height = c->oh, .width = c->ow, .ph = 2 - c->ph, .pw = 2 - c->pw};
@@ -186,209 +144,15 @@ static void transform_dy(work *w, const bf_tile *tile)
     }
 }
 
-/* A block of x, or of dx; `pixels` is pixel 0. */
-static bf_plane x_plane(const work *w, const bf_tile *tile, int xb, float *pixels)
+/* -- a block of dx, and its epilogue -- */
+
+static void data_gradient(bf_visit *w, const bf_tile *tile, int xb)
 {
-    return (bf_plane){.pixels = pixels, .height = w->c->h, .width = w->c->w, .ld = w->x->blocks[xb].ld, .first = tile->row0, .last = tile->row1};
-}
-
-static void spread_x(work *w, const bf_tile *tile, const float *x, int xb)
-{
-    const bf_plane plane = x_plane(w, tile, xb, (float *)x);
-    bf_winograd_over(w->task, tile, w->cell->k->winograd_spread, &plane, &w->m.block, 0, NULL);
-}
-
-/* -- weight gradient -- */
-
-/* dW[tap] += sum over pairs of pixels; `columns` > channels when taps of the dense input are taken together. */
-static void add_weight_product(work *w, int ob, int xb, int tap, int count, int columns, ptrdiff_t x_step)
-{
-    const bf_packing *p = &w->c->forward;
-    const int lanes = w->y->blocks[ob].ld;
-    const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .a_panel = BF_LANES, .bk = x_step, .bn = 1,
-                       .c = w->partial + p->outer[ob] + p->inner[ob * p->inner_count + xb] + (size_t)(tap * w->x->blocks[xb].channels * lanes), .ldc = lanes, .accumulate = true,
-                       .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
-    w->cell->k->gemm(&g);
-}
-
-/* Output row that filter row kh of input row ih belongs to, or -1. */
-static int out_row(const bf_conv *c, int ih, int kh)
-{
-    const int at = ih + c->ph - kh * c->dh;
-    return at >= 0 && at % c->sh == 0 && at / c->sh < c->oh ? at / c->sh : -1;
-}
-
-static void weight_gradient_rows(work *w, const bf_tile *tile, const float *x, int xb, int ob)
-{
-    const bf_conv *c = w->c;
-    const ptrdiff_t ld = w->x->blocks[xb].ld, dy_ld = w->y->blocks[ob].ld;
-    for (int kh = 0; kh < c->kh; kh++)
-        for (int r = 0; r < c->column_count; r++) {
-            const bf_columns *run = &c->columns[r];
-            const bool together = c->dense && c->dw == 1 && run->taps == c->kw;
-            for (int i = 0; i < (together ? 1 : run->taps); i++) {
-                int count = 0;
-                for (int image = tile->image0; image < tile->image1; image++)
-                    for (int ih = tile->row0; ih < tile->row1; ih++) {
-                        const int oh = out_row(c, ih, kh);
-                        if (oh < 0) continue;
-                        const size_t from_dy = ((size_t)image * (size_t)c->oh + (size_t)oh) * (size_t)c->ow + (size_t)run->first;
-                        const size_t from_x = ((size_t)image * (size_t)c->h + (size_t)ih) * c->x_row + (size_t)run->from[i];
-                        w->m.pairs[count++] = (bf_gemm_pair){w->m.dy.base[ob] + (ptrdiff_t)from_dy * dy_ld, x + (ptrdiff_t)from_x * ld, run->count};
-                    }
-                const int columns = together ? c->kw * (int)ld : w->x->blocks[xb].channels;
-                if (count) add_weight_product(w, ob, xb, kh * c->kw + run->kw[i], count, columns, c->sw * ld);
-            }
-        }
-}
-
-static void weight_gradient_line(work *w, const bf_tile *tile, const float *x, int xb, int ob)
-{
-    const bf_conv *c = w->c;
-    const ptrdiff_t ld = w->x->blocks[xb].ld, dy_ld = w->y->blocks[ob].ld;
-    for (int t = 0; t < c->taps; t++) {
-        w->m.pairs[0] = (bf_gemm_pair){w->m.dy.base[ob] + tile->row0 * dy_ld, x + ((ptrdiff_t)tile->row0 * c->xstep + t) * ld, tile->row1 - tile->row0};
-        add_weight_product(w, ob, xb, t, 1, w->x->blocks[xb].channels, c->xstep * ld);
-    }
-}
-
-static bf_gathering gathered(const work *w, const bf_tile *tile) { return bf_gathered(w->c, tile->image0, tile->image1, tile->row0, tile->row1); }
-
-static void weight_gradient_gathered(work *w, const bf_tile *tile, int xb, int ob)
-{
-    const bf_gathering g = gathered(w, tile);
-    if (!g.count) return;
-    w->m.pairs[0] = (bf_gemm_pair){w->m.dy.base[ob] + (ptrdiff_t)g.first * w->y->blocks[ob].ld, w->m.gathered, (int)g.count};
-    add_weight_product(w, ob, xb, 0, 1, w->x->blocks[xb].channels, w->x->blocks[xb].ld);
-}
-
-static void weight_gradient(work *w, const bf_tile *tile, const float *x, int xb)
-{
-    if (w->c->gather) {
-        const bf_gathering g = gathered(w, tile);
-        bf_gather(w->cell, &g, tile->image0, tile->image1, x, w->x->blocks[xb].ld, w->m.gathered);
-    }
-    const bf_packing *p = &w->c->forward;
-    if (w->c->algorithm != BF_DIRECT) {
-        spread_x(w, tile, x, xb);
-        bf_winograd_add_gradient(w->cell, xb, w->x, w->y, &w->m.dy_positions, &w->m.block, tiles_of(w, tile), w->partial, &w->m.prefetch);
-        return;
-    }
-    for (int ob = 0; ob < w->y->count; ob++) {
-        if (p->inner[ob * p->inner_count + xb] == SIZE_MAX) continue;
-        if (w->c->gather) weight_gradient_gathered(w, tile, xb, ob);
-        else (w->c->line ? weight_gradient_line : weight_gradient_rows)(w, tile, x, xb, ob);
-    }
-}
-
-/* -- data gradient -- */
-
-/* Output blocks [first, last) taken now: a portion whose weights stay in L2 while the rows go by. */
-typedef struct portion {
-    int first, last;
-} portion;
-
-/* n pixels of dx from c on: the products of all taps and a portion of the output blocks. */
-static void multiply(work *w, int xb, portion part, int tap_count, int n, float *c, ptrdiff_t ldc, bool accumulate)
-{
-    const bf_packing *p = &w->c->transposed;
-    const size_t *inner = p->inner + (size_t)xb * (size_t)p->inner_count;
-    const int lanes = w->x->blocks[xb].ld;
-    bool any = accumulate;
-    for (int ld = BF_LANES; ld <= BF_BLOCK; ld += BF_BLOCK - BF_LANES) {
-        bf_gemm g = {.m = lanes, .n = n, .pairs = w->m.pairs, .lda = BF_LANES, .a_panel = (ptrdiff_t)bf_panel_floats(p, w->c, xb, lanes), .bk = 1, .bn = ld, .c = c, .ldc = ldc, .accumulate = any,
-                     .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
-        for (int b = part.first; b < part.last; b++) {
-            const int channels = w->y->blocks[b].channels;
-            for (int i = 0; i < tap_count && w->y->blocks[b].ld == ld && inner[b] != SIZE_MAX; i++)
-                w->m.pairs[g.count++] = (bf_gemm_pair){bf_packed_at(p, w->packed, xb, lanes, inner[b], channels, w->m.taps[i].tap),
-                                                       w->m.dy.base[b] + (ptrdiff_t)w->m.taps[i].pixel * ld, channels};
-        }
-        if (!g.count) continue;
-        w->cell->k->gemm(&g);
-        any = true;
-    }
-}
-
-static void data_gradient_row(work *w, portion part, int image, int ih, int xb, float *row)
-{
-    const bf_conv *c = w->c;
-    const ptrdiff_t ld = w->x->blocks[xb].ld;
-    bool any_row = false;
-    for (int kh = 0; kh < c->kh; kh++) any_row |= out_row(c, ih, kh) >= 0;
-    const bool begun = part.first > 0 || !c->back_covers || !any_row;
-    if (begun && part.first == 0) w->cell->k->fill(row, ld, 0, c->w, (int)ld);
-    const int storing = c->sw < c->w ? c->sw : c->w; /* runs that cover their phase come first */
-    for (int r = 0; any_row && r < c->back_column_count; r++) {
-        const bf_columns *run = &c->back_columns[r];
-        int count = 0;
-        for (int kh = 0; kh < c->kh; kh++) {
-            const int oh = out_row(c, ih, kh);
-            if (oh < 0) continue;
-            const size_t out = ((size_t)image * (size_t)c->oh + (size_t)oh) * (size_t)c->ow;
-            for (int i = 0; i < run->taps; i++) w->m.taps[count++] = (tap_at){kh * c->kw + run->kw[i], out + (size_t)run->from[i]};
-        }
-        multiply(w, xb, part, count, run->count, row + (ptrdiff_t)(run->phase + c->sw * run->first) * ld, c->sw * ld, begun || r >= storing);
-    }
-}
-
-/* dx of block xb at `at`, pixel `first` of x. */
-static void data_gradient_winograd(work *w, const bf_tile *tile, int xb, float *at, size_t first)
-{
-    const int lanes = w->x->blocks[xb].ld;
-    bf_winograd_multiply(w->cell, &w->c->transposed, xb, w->packed, lanes, w->y, &w->m.dy_positions, &w->m.block, tiles_of(w, tile), w->m.pairs, &w->m.prefetch);
-    const bf_plane plane = x_plane(w, tile, xb, at - (ptrdiff_t)first * lanes);
-    bf_winograd_over(w->task, tile, w->cell->k->winograd_output, &plane, &w->m.block, 0, NULL);
-}
-
-/* dx at the pixels of dy, then each in its place among zeros. */
-static void data_gradient_gathered(work *w, const bf_tile *tile, int xb, float *row)
-{
-    const bf_conv *c = w->c;
-    const ptrdiff_t ld = w->x->blocks[xb].ld;
-    const bf_gathering g = gathered(w, tile);
-    portion part = {0, 0};
-    for (; g.count && part.first < w->y->count; part.first = part.last) {
-        part.last = part.first + c->transposed.portion < w->y->count ? part.first + c->transposed.portion : w->y->count;
-        w->m.taps[0] = (tap_at){0, g.first};
-        multiply(w, xb, part, 1, (int)g.count, w->m.line, ld, part.first > 0);
-    }
-    const float *from = w->m.line;
-    for (int image = tile->image0; image < tile->image1; image++)
-        for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) {
-            w->cell->k->fill(row, ld, 0, c->w, (int)ld);
-            if (out_row(c, ih, 0) < 0) continue;
-            w->cell->k->copy(row, c->sw * ld, from, ld, c->ow, (int)ld);
-            from += c->ow * ld;
-        }
-}
-
-static void data_gradient_direct(work *w, const bf_tile *tile, int xb, float *at)
-{
-    const bf_conv *c = w->c;
-    const ptrdiff_t ld = w->x->blocks[xb].ld;
-    portion part = {0, 0};
-    for (; part.first < w->y->count; part.first = part.last) {
-        part.last = part.first + c->transposed.portion < w->y->count ? part.first + c->transposed.portion : w->y->count;
-        for (int t = 0; c->line && t < c->taps; t++) {
-            w->m.taps[0] = (tap_at){t, (size_t)tile->row0};
-            multiply(w, xb, part, 1, tile->row1 - tile->row0, at + t * ld, c->xstep * ld, part.first > 0);
-        }
-        float *row = at;
-        for (int image = tile->image0; !c->line && image < tile->image1; image++)
-            for (int ih = tile->row0; ih < tile->row1; ih++, row += c->w * ld) data_gradient_row(w, part, image, ih, xb, row);
-    }
-}
-
-static void data_gradient(work *w, const bf_tile *tile, int xb)
-{
-    const bf_conv *c = w->c;
     size_t count;
-    const size_t first = x_range(c, tile, &count);
+    const size_t first = bf_x_range(w->c, tile, &count);
     const ptrdiff_t ld = w->x->blocks[xb].ld;
     float *at = w->m.tile ? w->m.tile : bf_block_at(w->cell->run, w->task->out, xb) + (ptrdiff_t)first * ld;
-    if (c->algorithm != BF_DIRECT) data_gradient_winograd(w, tile, xb, at, first);
-    else (c->gather ? data_gradient_gathered : data_gradient_direct)(w, tile, xb, at);
+    bf_data_gradient(w, tile, xb, at, first);
     if (!w->m.tile) return;
     const bf_stretch s = {.block = xb, .pixel = first, .count = count, .tile = w->m.tile, .tile_ld = ld};
     bf_program_run(w->cell, &w->task->epilogue, &s, w->m.temps);
@@ -396,7 +160,7 @@ static void data_gradient(work *w, const bf_tile *tile, int xb)
 
 /* -- bias gradient: the sum of dy, each row by the tile that owns it -- */
 
-static void bias_gradient(work *w, const bf_tile *tile)
+static void bias_gradient(bf_visit *w, const bf_tile *tile)
 {
     const bf_conv *c = w->c;
     for (int image = tile->image0; image < tile->image1; image++) {
@@ -419,7 +183,7 @@ static void bias_gradient(work *w, const bf_tile *tile)
 
 /* While block xb of [first, last) is computed: fetch what its epilogue reads, the next block's x, or the next tile's first, and a share of
  * the next tile's dy. */
-static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb, int first, int last)
+static void fetch_next(bf_visit *w, const bf_tile *tile, const bf_tile *next, int xb, int first, int last)
 {
     bf_prefetch *p = &w->m.prefetch;
     size_t count, from, to;
@@ -427,11 +191,11 @@ static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb
     const size_t half = w->cell->plan->context->target.l2 / 2;
     p->count = 0;
     if (w->want_dx) {
-        from = x_range(w->c, tile, &count);
+        from = bf_x_range(w->c, tile, &count);
         if (count * (size_t)w->x->blocks[xb].ld * sizeof(float) <= half / 2) bf_prefetch_epilogue(w->cell, p, &w->task->epilogue, xb, from, from + count);
     }
     if (w->partial && x_tile) {
-        from = x_range(w->c, x_tile, &count);
+        from = bf_x_range(w->c, x_tile, &count);
         const int b = xb + 1 < last ? xb + 1 : first;
         if (count * (size_t)w->x->blocks[b].ld * sizeof(float) <= half / 2) bf_prefetch_load(w->cell, p, &w->task->load[0], w->task->x, b, b + 1, from, from + count);
     }
@@ -440,7 +204,7 @@ static void fetch_next(work *w, const bf_tile *tile, const bf_tile *next, int xb
         if ((to - from) * (size_t)w->y->lanes * sizeof(float) <= half)
             bf_prefetch_load(w->cell, p, &w->task->load[1], w->task->dy, bf_share(w->y->count, last - first, xb - first), bf_share(w->y->count, last - first, xb - first + 1), from, to);
     }
-    (void)x_range(w->c, tile, &count);
+    (void)bf_x_range(w->c, tile, &count);
     const double products = (double)count * w->x->blocks[xb].channels * w->y->lanes * w->c->products / (w->c->line ? w->c->xstep : w->c->sh * w->c->sw);
     bf_prefetch_pace(w->cell, p, products * ((w->partial != NULL) + w->want_dx));
 }
@@ -464,7 +228,7 @@ static void pack_cell(const bf_cell *cell)
 }
 
 /* Clear the partial weight gradient of this cell's input blocks. */
-static void clear_partial(const work *w, int first, int last)
+static void clear_partial(const bf_visit *w, int first, int last)
 {
     const bf_packing *p = &w->c->forward;
     const int parts = w->c->algorithm == BF_DIRECT ? 1 : w->c->products; /* a pair of blocks lies in one piece, or in positions */
@@ -485,7 +249,7 @@ static void backward_cell(const bf_cell *cell)
     if (cell->index >= g->pixel_cells * g->channel_cells) return;
     const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
     bf_scratch s = {.at = cell->scratch};
-    work w = {.cell = cell, .task = task, .c = &task->conv, .x = &cell->plan->layouts[task->x], .y = &cell->plan->layouts[task->dy], .m = take(&s, cell->plan, task),
+    bf_visit w = {.cell = cell, .task = task, .c = &task->conv, .x = &cell->plan->layouts[task->x], .y = &cell->plan->layouts[task->dy], .m = take(&s, cell->plan, task),
               .packed = (const float *)(cell->run->arena + task->shared_arena), .want_dx = task->out >= 0};
     const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
     if (node->a.conv.want_dw) {
@@ -502,7 +266,7 @@ static void backward_cell(const bf_cell *cell)
         for (int xb = first; xb < last; xb++) {
             const float *x = w.partial ? load_x(&w, &tile, xb) : NULL;
             fetch_next(&w, &tile, i + 1 < end ? &next : NULL, xb, first, last);
-            if (w.partial) weight_gradient(&w, &tile, x, xb);
+            if (w.partial) bf_add_weight_gradient(&w, &tile, x, xb);
             if (w.want_dx) data_gradient(&w, &tile, xb);
         }
     }
