@@ -51,7 +51,6 @@ static void bench(const bf_kernels *k)
     BENCH("add_act relu", 3, k->add_act(y, C, x, C, z, C, PIXELS, C, relu));
     BENCH("affine_act_grad relu", 3, k->affine_act_grad(y, C, z, C, x, C, PIXELS, C, s, s, s, relu));
     BENCH("affine_act_grad silu", 3, k->affine_act_grad(y, C, z, C, x, C, PIXELS, C, s, s, s, silu));
-    BENCH("affine_act_grad_sums relu", 3, k->affine_act_grad_sums(y, C, z, C, x, C, PIXELS, C, s, s, s, relu, s1, s2));
     BENCH("bn_dx", 3, k->bn_dx(y, C, z, C, x, C, PIXELS, C, s, s, s, s));
     BENCH("scale_add", 3, k->scale_add(y, C, x, C, 2, z, C, PIXELS, C));
     BENCH("sum_stats", 1, k->sum_stats(x, C, PIXELS, C, s, s1, s2));

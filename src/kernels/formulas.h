@@ -159,6 +159,10 @@ BF_INLINE vf f_act_grad(vf g, vf u, int kind, float slope)
     }
 }
 
+/* Does f_act take so many instructions that a store and a load more are little beside them? Only `act` and `act_grad` have loops
+ * for these; a body for each kind in every kernel would be most of the library. */
+BF_INLINE bool f_act_is_long(int kind) { return kind > BNFF_HARDSIGMOID || kind == BNFF_SILU || kind == BNFF_SIGMOID; }
+
 /* Max pooling: the mask of lanes where x replaces the best so far. The first maximum stays; NaN beats all and stays. */
 BF_INLINE vi f_max_takes(vf x, vf best) { return (x > best) | (x != x); }
 
@@ -173,6 +177,17 @@ BF_INLINE vu f_mix32(vu x)
 BF_INLINE vu f_random_bits(vu low, vu high, uint32_t key_low, uint32_t key_high)
 {
     return f_mix32(f_mix32(low ^ key_low) + (high * 0x9E3779B1u ^ key_high));
+}
+
+/* Past the caches or through them: a kernel and its _stream twin are one function with a constant. */
+BF_INLINE void put(float *dst, vf v, const bool stream)
+{
+    if (stream) v_stream(dst, v);
+    else v_store(dst, v);
+}
+BF_INLINE void put_end(const bool stream)
+{
+    if (stream) v_stream_end();
 }
 
 #endif

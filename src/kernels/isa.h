@@ -114,7 +114,7 @@ BF_INLINE void store_step(bf_prefetch *p)
         for (int i = 0; i < 16; i += V) v_stream(p->store.to + i, v_load(p->store.from + i));
 }
 
-/* f(..., c) with c as a constant, f(..., kind, c) with the kind of activation as one too: f is inlined for each case. */
+/* f(..., c) with c as a constant, f(..., kind, c) with the kind of a short activation as one too: f is inlined for each case. */
 #define BF_BY_C(c, f, ...) do { if ((c) == BF_BLOCK) f(__VA_ARGS__, BF_BLOCK); else f(__VA_ARGS__, BF_LANES); } while (0)
 #define BF_ACT_CASE(act_kind, c, f, ...) case act_kind: BF_BY_C(c, f, __VA_ARGS__, act_kind); break
 #define BF_BY_ACT(kind, c, f, ...) do { \
@@ -123,14 +123,9 @@ BF_INLINE void store_step(bf_prefetch *p)
     BF_ACT_CASE(BNFF_RELU, c, f, __VA_ARGS__); \
     BF_ACT_CASE(BNFF_RELU6, c, f, __VA_ARGS__); \
     BF_ACT_CASE(BNFF_LEAKY_RELU, c, f, __VA_ARGS__); \
-    BF_ACT_CASE(BNFF_SILU, c, f, __VA_ARGS__); \
     BF_ACT_CASE(BNFF_HARDSWISH, c, f, __VA_ARGS__); \
-    BF_ACT_CASE(BNFF_SIGMOID, c, f, __VA_ARGS__); \
     BF_ACT_CASE(BNFF_HARDSIGMOID, c, f, __VA_ARGS__); \
-    BF_ACT_CASE(BNFF_TANH, c, f, __VA_ARGS__); \
-    BF_ACT_CASE(BNFF_GELU, c, f, __VA_ARGS__); \
-    BF_ACT_CASE(BNFF_ELU, c, f, __VA_ARGS__); \
-    BF_ACT_CASE(BNFF_MISH, c, f, __VA_ARGS__); \
+    default: break; \
     } } while (0)
 
 #endif

@@ -9,16 +9,10 @@ BF_INLINE void load_channels(vf *v, const float *p, const int c)
     for (int i = 0; i < c / V; i++) v[i] = v_load(p + i * V);
 }
 
-/* Past the caches or through them: a kernel and its _stream twin are one function with a constant. */
-BF_INLINE void put(float *dst, vf v, const bool stream)
-{
-    if (stream) v_stream(dst, v);
-    else v_store(dst, v);
-}
-BF_INLINE void put_end(const bool stream)
-{
-    if (stream) v_stream_end();
-}
+/* An activation of many instructions has its loop in step_act.c alone: here what it acts on is made a few pixels at a time, in a
+ * buffer that stays in L1. */
+enum { PIECE = 16 };
+static const bf_act none = {BNFF_IDENTITY, 0};
 
 BF_INLINE void copy_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const bool stream, const int c)
 {
@@ -55,31 +49,27 @@ BF_INLINE void affine_act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff
         for (int i = 0; i < c / V; i++) put(dst + i * V, f_act(f_affine(v_load(x + i * V), sv[i], pv[i], tv[i]), kind, slope), stream);
     put_end(stream);
 }
-void BF_ISA_NAME(affine_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
-                             const float *t, bf_act act)
+static void affine_act_through(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
+                               const float *t, bf_act act, bool stream)
 {
-    BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope, false);
+    float u[PIECE * BF_BLOCK] __attribute__((aligned(64)));
+    for (int j = 0, m; j < n; j += m) {
+        m = n - j < PIECE ? n - j : PIECE;
+        BF_ISA_NAME(affine_act)(u, c, x + j * ldx, ldx, m, c, s, p, t, none);
+        (stream ? BF_ISA_NAME(act_stream) : BF_ISA_NAME(act))(dst + j * ldd, ldd, u, c, m, c, act);
+    }
+}
+void BF_ISA_NAME(affine_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
+                 const float *t, bf_act act)
+{
+    if (f_act_is_long(act.kind)) affine_act_through(dst, ldd, x, ldx, n, c, s, p, t, act, false);
+    else BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope, false);
 }
 void BF_ISA_NAME(affine_act_stream)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, const float *s, const float *p,
-                                    const float *t, bf_act act)
+                 const float *t, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope, true);
-}
-
-BF_INLINE void act_any(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, float slope, const bool stream, const int kind, const int c)
-{
-    for (int j = 0; j < n; j++, dst += ldd, x += ldx)
-        BF_UNROLL
-        for (int i = 0; i < c; i += V) put(dst + i, f_act(v_load(x + i), kind, slope), stream);
-    put_end(stream);
-}
-void BF_ISA_NAME(act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, bf_act act)
-{
-    BF_BY_ACT(act.kind, c, act_any, dst, ldd, x, ldx, n, act.slope, false);
-}
-void BF_ISA_NAME(act_stream)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, int n, int c, bf_act act)
-{
-    BF_BY_ACT(act.kind, c, act_any, dst, ldd, x, ldx, n, act.slope, true);
+    if (f_act_is_long(act.kind)) affine_act_through(dst, ldd, x, ldx, n, c, s, p, t, act, true);
+    else BF_BY_ACT(act.kind, c, affine_act_any, dst, ldd, x, ldx, n, s, p, t, act.slope, true);
 }
 
 BF_INLINE void add_act_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, float slope, const bool stream,
@@ -90,13 +80,25 @@ BF_INLINE void add_act_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t 
         for (int i = 0; i < c; i += V) put(dst + i, f_act(v_load(a + i) + v_load(b + i), kind, slope), stream);
     put_end(stream);
 }
+static void add_act_through(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c,
+                            bf_act act, bool stream)
+{
+    float u[PIECE * BF_BLOCK] __attribute__((aligned(64)));
+    for (int j = 0, m; j < n; j += m) {
+        m = n - j < PIECE ? n - j : PIECE;
+        BF_ISA_NAME(add_act)(u, c, a + j * lda, lda, b + j * ldb, ldb, m, c, none);
+        (stream ? BF_ISA_NAME(act_stream) : BF_ISA_NAME(act))(dst + j * ldd, ldd, u, c, m, c, act);
+    }
+}
 void BF_ISA_NAME(add_act)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, false);
+    if (f_act_is_long(act.kind)) add_act_through(dst, ldd, a, lda, b, ldb, n, c, act, false);
+    else BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, false);
 }
 void BF_ISA_NAME(add_act_stream)(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, int c, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, true);
+    if (f_act_is_long(act.kind)) add_act_through(dst, ldd, a, lda, b, ldb, n, c, act, true);
+    else BF_BY_ACT(act.kind, c, add_act_any, dst, ldd, a, lda, b, ldb, n, act.slope, true);
 }
 
 BF_INLINE void mul_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, const float *b, ptrdiff_t ldb, int n, const int c)
@@ -123,32 +125,27 @@ BF_INLINE void affine_add_act_any(float *dst, ptrdiff_t ldd, const float *x, ptr
         }
     put_end(stream);
 }
-void BF_ISA_NAME(affine_add_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n, int c,
-                                 const float *s, const float *p, const float *t, bf_act act)
+static void affine_add_act_through(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n, int c,
+                                   const float *s, const float *p, const float *t, bf_act act, bool stream)
 {
-    BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope, false);
+    float u[PIECE * BF_BLOCK] __attribute__((aligned(64)));
+    for (int j = 0, m; j < n; j += m) {
+        m = n - j < PIECE ? n - j : PIECE;
+        BF_ISA_NAME(affine_add_act)(u, c, x + j * ldx, ldx, b + j * ldb, ldb, m, c, s, p, t, none);
+        (stream ? BF_ISA_NAME(act_stream) : BF_ISA_NAME(act))(dst + j * ldd, ldd, u, c, m, c, act);
+    }
+}
+void BF_ISA_NAME(affine_add_act)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n, int c,
+                 const float *s, const float *p, const float *t, bf_act act)
+{
+    if (f_act_is_long(act.kind)) affine_add_act_through(dst, ldd, x, ldx, b, ldb, n, c, s, p, t, act, false);
+    else BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope, false);
 }
 void BF_ISA_NAME(affine_add_act_stream)(float *dst, ptrdiff_t ldd, const float *x, ptrdiff_t ldx, const float *b, ptrdiff_t ldb, int n,
-                                        int c, const float *s, const float *p, const float *t, bf_act act)
+                 int c, const float *s, const float *p, const float *t, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope, true);
-}
-
-BF_INLINE void act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, float slope, const bool stream,
-                            const int kind, const int c)
-{
-    for (int j = 0; j < n; j++, dst += ldd, g += ldg, u += ldu)
-        BF_UNROLL
-        for (int i = 0; i < c; i += V) put(dst + i, f_act_grad(v_load(g + i), v_load(u + i), kind, slope), stream);
-    put_end(stream);
-}
-void BF_ISA_NAME(act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, int c, bf_act act)
-{
-    BF_BY_ACT(act.kind, c, act_grad_any, dst, ldd, g, ldg, u, ldu, n, act.slope, false);
-}
-void BF_ISA_NAME(act_grad_stream)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *u, ptrdiff_t ldu, int n, int c, bf_act act)
-{
-    BF_BY_ACT(act.kind, c, act_grad_any, dst, ldd, g, ldg, u, ldu, n, act.slope, true);
+    if (f_act_is_long(act.kind)) affine_add_act_through(dst, ldd, x, ldx, b, ldb, n, c, s, p, t, act, true);
+    else BF_BY_ACT(act.kind, c, affine_add_act_any, dst, ldd, x, ldx, b, ldb, n, s, p, t, act.slope, true);
 }
 
 BF_INLINE void affine_act_grad_any(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n,
@@ -164,15 +161,27 @@ BF_INLINE void affine_act_grad_any(float *dst, ptrdiff_t ldd, const float *g, pt
         }
     put_end(stream);
 }
-void BF_ISA_NAME(affine_act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n, int c,
-                                  const float *s, const float *p, const float *t, bf_act act)
+static void affine_act_grad_through(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n, int c,
+                                    const float *s, const float *p, const float *t, bf_act act, bool stream)
 {
-    BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope, false);
+    float u[PIECE * BF_BLOCK] __attribute__((aligned(64)));
+    for (int j = 0, m; j < n; j += m) {
+        m = n - j < PIECE ? n - j : PIECE;
+        BF_ISA_NAME(affine_act)(u, c, x + j * ldx, ldx, m, c, s, p, t, none);
+        (stream ? BF_ISA_NAME(act_grad_stream) : BF_ISA_NAME(act_grad))(dst + j * ldd, ldd, g + j * ldg, ldg, u, c, m, c, act);
+    }
+}
+void BF_ISA_NAME(affine_act_grad)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n, int c,
+                 const float *s, const float *p, const float *t, bf_act act)
+{
+    if (f_act_is_long(act.kind)) affine_act_grad_through(dst, ldd, g, ldg, x, ldx, n, c, s, p, t, act, false);
+    else BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope, false);
 }
 void BF_ISA_NAME(affine_act_grad_stream)(float *dst, ptrdiff_t ldd, const float *g, ptrdiff_t ldg, const float *x, ptrdiff_t ldx, int n,
-                                         int c, const float *s, const float *p, const float *t, bf_act act)
+                 int c, const float *s, const float *p, const float *t, bf_act act)
 {
-    BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope, true);
+    if (f_act_is_long(act.kind)) affine_act_grad_through(dst, ldd, g, ldg, x, ldx, n, c, s, p, t, act, true);
+    else BF_BY_ACT(act.kind, c, affine_act_grad_any, dst, ldd, g, ldg, x, ldx, n, s, p, t, act.slope, true);
 }
 
 BF_INLINE void bn_dx_any(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, const float *s,

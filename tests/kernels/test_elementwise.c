@@ -1,7 +1,7 @@
 /* Elementwise kernels: values against float64, fused forms against the forms they replace (bit for bit), aliasing, gaps. */
 #include "tables.h"
 
-static const int cs[] = {16, 32}, ns[] = {1, 2, 5, 13};
+static const int cs[] = {16, 32}, ns[] = {1, 2, 5, 13, 37};
 static const bnff_activation kinds[] = {BNFF_IDENTITY, BNFF_RELU, BNFF_RELU6, BNFF_LEAKY_RELU, BNFF_SILU, BNFF_HARDSWISH, BNFF_SIGMOID, BNFF_HARDSIGMOID,
                                         BNFF_TANH, BNFF_GELU, BNFF_ELU, BNFF_MISH};
 enum { LD1 = 48, LD2 = 32, LD3 = 80 };
