@@ -154,6 +154,15 @@ BF_INLINE void prefetch_columns(const float *b, ptrdiff_t bn, const int N)
     for (int j = 0; j < N; j++) __builtin_prefetch(b + j * bn, 0, 3);
 }
 
+/* What the next register tile adds to: a weight gradient is far larger than its operands, and comes from where the last visit left it. */
+BF_INLINE void prefetch_sums(const float *c, ptrdiff_t ldc, const int R, const int N)
+{
+    BF_UNROLL
+    for (int q = 0; q < N; q++)
+        BF_UNROLL
+        for (int i = 0; i < R * V; i += BF_LANES) __builtin_prefetch(c + q * ldc + i, 0, 3);
+}
+
 /* `pieces` register tiles side by side, from column j on. */
 BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, const int R, const int N)
 {
@@ -169,6 +178,7 @@ BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, 
         vf sums[28];
         BF_UNROLL
         for (int q = 0; q < R * N; q++) sums[q] = g->accumulate && !apart ? v_load(c + q / R * ldc + q % R * V) : (vf){0};
+        if (form == FORM_NT) prefetch_sums(j + N < g->n ? c + N * ldc : g->c + (i + R * V) % g->m, ldc, R, N);
         for (const bf_gemm_pair *pair = g->pairs, *end = g->pairs + g->count; pair < end; pair++) {
             const float *a = pair->a + rows, *b = pair->b + j * bn, *ahead = pair + 1 < end ? pair[1].b + j * bn : g->pairs->b + (j + N) * bn;
             if (fetch.at >= fetch.end) fetch = stream_next(&fetch, prefetch, g->c);

@@ -7,13 +7,19 @@ static void spread_x(bf_visit *w, const bf_tile *tile, const float *x, int xb)
     bf_winograd_over(w->task, tile, w->cell->k->winograd_spread, &plane, &w->m.block, 0, NULL);
 }
 
+/* The partial gradient between two blocks. */
+static float *partial_of(const bf_visit *w, int ob, int xb)
+{
+    const bf_packing *p = &w->c->forward;
+    return w->partial + p->outer[ob] + p->inner[ob * p->inner_count + xb];
+}
+
 /* dW[tap] += sum over pairs of pixels; `columns` > channels when taps of the dense input are taken together. */
 static void add_weight_product(bf_visit *w, int ob, int xb, int tap, int count, int columns, ptrdiff_t x_step)
 {
-    const bf_packing *p = &w->c->forward;
     const int lanes = w->y->blocks[ob].ld;
     const bf_gemm g = {.m = lanes, .n = columns, .count = count, .pairs = w->m.pairs, .lda = lanes, .a_panel = BF_LANES, .bk = x_step, .bn = 1,
-                       .c = w->partial + p->outer[ob] + p->inner[ob * p->inner_count + xb] + (size_t)(tap * w->x->blocks[xb].channels * lanes), .ldc = lanes, .accumulate = true,
+                       .c = partial_of(w, ob, xb) + tap * w->x->blocks[xb].channels * lanes, .ldc = lanes, .accumulate = true,
                        .prefetch = w->m.prefetch.count ? &w->m.prefetch : NULL};
     w->cell->k->gemm(&g);
 }
@@ -60,6 +66,15 @@ static void weight_gradient_gathered(bf_visit *w, const bf_tile *tile, int xb, i
     add_weight_product(w, ob, xb, 0, 1, w->x->blocks[xb].channels, w->x->blocks[xb].ld);
 }
 
+/* The first columns of what the next product adds to; those behind it are fetched by the product itself. */
+static void fetch_sums(const bf_visit *w, int ob, int xb)
+{
+    const bf_packing *p = &w->c->forward;
+    if (ob + 1 >= w->y->count || p->inner[(ob + 1) * p->inner_count + xb] == SIZE_MAX) return;
+    const float *c = partial_of(w, ob + 1, xb);
+    for (int i = 0; i < 8; i++) __builtin_prefetch(c + i * w->y->blocks[ob + 1].ld, 0, 2);
+}
+
 void bf_add_weight_gradient(bf_visit *w, const bf_tile *tile, const float *x, int xb)
 {
     if (w->c->gather) {
@@ -74,6 +89,7 @@ void bf_add_weight_gradient(bf_visit *w, const bf_tile *tile, const float *x, in
     }
     for (int ob = 0; ob < w->y->count; ob++) {
         if (p->inner[ob * p->inner_count + xb] == SIZE_MAX) continue;
+        fetch_sums(w, ob, xb);
         if (w->c->gather) weight_gradient_gathered(w, tile, xb, ob);
         else (w->c->line ? weight_gradient_line : weight_gradient_rows)(w, tile, x, xb, ob);
     }
