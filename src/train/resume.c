@@ -93,6 +93,7 @@ static bnff_status resume(bnff_trainer *t, const char *folder, const bnff_train_
     if (status != BNFF_OK) return status;
     t->resumed = true;
     if (!(t->folder = bf_strdup(folder))) return bf_fail(error, BNFF_E_MEMORY, "no memory for a folder name");
+    BF_TRY(bf_run_folder_lock(folder, &t->lock, error));
     bf_checkpoint checkpoint;
     BF_TRY(bf_checkpoint_open(folder, &checkpoint, error));
     status = go_on(t, &checkpoint, &then, error);

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -58,6 +59,24 @@ bnff_status bf_run_folder_create(const char *output_dir, const char *name, bool 
     bf_free(weights);
     if (status != BNFF_OK) bf_free(*folder), *folder = NULL;
     return status;
+}
+
+/* The folder itself is locked: no file stays behind, and the kernel unlocks it for a process that is killed. */
+bnff_status bf_run_folder_lock(const char *folder, int *lock, bnff_error *error)
+{
+    *lock = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*lock < 0 || !flock(*lock, LOCK_EX | LOCK_NB)) return BNFF_OK;
+    const bool taken = errno == EWOULDBLOCK;
+    close(*lock);
+    *lock = -1;
+    if (!taken) return BNFF_OK;
+    bf_fail(error, BNFF_E_STATE, "%s: another training is running in this folder", folder);
+    return bf_hint(error, BNFF_E_STATE, "stop that one first, or train in a folder of its own: --name NAME without --exist-ok");
+}
+
+void bf_run_folder_unlock(int lock)
+{
+    if (lock >= 0) close(lock);
 }
 
 /* bf_file_begin's names: NAME.tmp and six characters. */

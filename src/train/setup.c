@@ -261,6 +261,7 @@ static bnff_status start_new(bnff_trainer *t, const bnff_weights *weights, const
     BF_TRY(absolute_data(&t->config, error));
     const bnff_train_options *o = &t->config.options;
     BF_TRY(bf_run_folder_create(o->output_dir, o->name, o->exist_ok, &t->folder, error));
+    BF_TRY(bf_run_folder_lock(t->folder, &t->lock, error));
     bf_run_folder_sweep(t->folder);
     BF_TRY(bf_trainer_write_args(t, &t->machine, error));
     return bf_journal_begin(t, error);
@@ -272,6 +273,7 @@ bnff_trainer *bf_trainer_allocate(bnff_context *context)
     if (!t) return NULL;
     t->context = context;
     t->saved_step = -1;
+    t->lock = -1;
     bnff_train_options_init(&t->config.options);
     describe_machine(t);
     return t;
@@ -342,6 +344,7 @@ void bnff_trainer_destroy(bnff_trainer **trainer)
     bf_free(t->logits);
     bf_free(t->logit_gradients);
     bf_free(t->val_map);
+    bf_run_folder_unlock(t->lock);
     bf_free(t->folder);
     bf_free(t);
     *trainer = NULL;

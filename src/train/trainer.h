@@ -28,6 +28,7 @@ struct bnff_trainer {
     bf_config config;
     bf_machine machine;         /* this one */
     char *folder;
+    int lock;                   /* of the folder, which is this training's alone; -1: none */
 
     bnff_dataset *train_data, *val_data;
     bnff_loader *train_loader, *val_loader;

@@ -155,6 +155,31 @@ static void folders_are_never_overwritten(void **state)
 }
 
 /* 33 images at batch 16 leave one; on 16-pixel images its last map has 4 x 4 values a channel: enough to normalise. */
+/* Two trainings would mix their logs and overwrite each other's weights. */
+static void one_training_at_a_time_in_a_folder(void **state)
+{
+    (void)state;
+    test_case("lock");
+    bnff_error error;
+    char folder[512];
+    bnff_train_options o = tiny_options("shared");
+    o.epochs = 1;
+    o.exist_ok = true;
+    bnff_context *context = tiny_context();
+    bnff_trainer *first = NULL, *second = NULL;
+    check_ok(bnff_trainer_create(context, &o, &first, &error), &error);
+    snprintf(folder, sizeof folder, "%s", bnff_trainer_run_dir(first));
+    check_fails(bnff_trainer_create(context, &o, &second, &error), BNFF_E_STATE, &error, "another training");
+    assert_null(second);
+    check_fails(bnff_trainer_resume(context, folder, NULL, &second, &error), BNFF_E_STATE, &error, "another training");
+    assert_null(second);
+    check_ok(bnff_trainer_run(first, NULL, NULL, NULL, NULL, &error), &error);
+    bnff_trainer_destroy(&first);
+    check_ok(bnff_trainer_resume(context, folder, NULL, &second, &error), &error);
+    bnff_trainer_destroy(&second);
+    bnff_context_destroy(&context);
+}
+
 static void partial_last_batches_are_trained_on(void **state)
 {
     (void)state;
@@ -218,7 +243,7 @@ int main(void)
         test(step_limit_and_lifting_it),
         test(finished_runs_stay_as_they_are),
         test(a_save_may_be_asked_for),
-        test(folders_are_never_overwritten),
+        test(folders_are_never_overwritten), test(one_training_at_a_time_in_a_folder),
         test(partial_last_batches_are_trained_on),
         test(results_can_be_kept_by_epoch),
         test(refusals_on_resume),
