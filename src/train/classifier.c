@@ -167,6 +167,12 @@ const char *bnff_classifier_class_name(const bnff_classifier *classifier, int la
     return card->class_names && label >= 0 && label < card->classes ? card->class_names[label] : NULL;
 }
 
+static bnff_status not_finite(const bnff_classifier *c, bnff_error *error)
+{
+    bf_fail(error, BNFF_E_FORMAT, "%s: the network's results are not finite numbers", c->path);
+    return bf_hint(error, BNFF_E_FORMAT, "the weights are damaged, or of a training that had diverged; an earlier checkpoint may be whole");
+}
+
 /* -- Evaluating ------------------------------------------------------------------------------------------------------- */
 
 struct pass {
@@ -194,7 +200,8 @@ bnff_status bnff_classifier_evaluate(bnff_classifier *classifier, const char *da
 {
     *result = (bnff_evaluation){0};
     struct pass pass = {0};
-    const bnff_status status = run_pass(classifier, data, &pass, error);
+    bnff_status status = run_pass(classifier, data, &pass, error);
+    if (status == BNFF_OK && !isfinite(pass.evaluation.metrics.loss_sum)) status = not_finite(classifier, error);
     if (status == BNFF_OK) {
         const bf_evaluation *e = &pass.evaluation;
         *result = (bnff_evaluation){
@@ -246,6 +253,8 @@ bnff_status bnff_classifier_predict(bnff_classifier *classifier, const bnff_imag
     bnff_status status = bnff_transform_apply(&transform, input, 0, c->pixels, error);
     bf_free(converted.pixels);
     if (status == BNFF_OK) status = bf_network_infer(&c->network, c->pixels, 1, c->card.crop_size, c->card.crop_size, c->logits, error);
+    for (int k = 0; status == BNFF_OK && k < c->card.classes; k++)
+        if (!isfinite(c->logits[k])) status = not_finite(c, error);
     if (status == BNFF_OK) bf_softmax(c->logits, c->card.classes, probabilities);
     return status;
 }
