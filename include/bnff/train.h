@@ -62,7 +62,7 @@ typedef struct bnff_event {
     int64_t step, steps;        /* optimizer step within the epoch (1-based), steps of the epoch */
     int64_t total_step;
     double loss, acc1, acc5;    /* STEP: running over the epoch; EPOCH: training; VALIDATE: validation; percent */
-    double val_loss, val_acc1, val_acc5;
+    double val_loss, val_acc1, val_acc5; /* START of a resumed run: of its newest whole epoch, as images_per_s is */
     double best_acc1;           /* of weights/best.safetensors, from whichever process wrote it */
     int best_epoch;             /* 0: none yet */
     double lr, images_per_s, wait_share; /* wait_share: part of the time spent waiting for data, 0..1 */

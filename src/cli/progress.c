@@ -96,7 +96,10 @@ void progress_event(void *user, const bnff_event *e)
     if (e->rss_bytes > p->rss_peak) p->rss_peak = e->rss_bytes;
     p->best_acc1 = e->best_acc1, p->best_epoch = e->best_epoch;
     switch (e->kind) {
-    case BNFF_EVENT_START:
+    case BNFF_EVENT_START: /* a resumed run may have nothing left to do, and then this is all that is known of it */
+        p->last = *e;
+        p->epochs_done = e->steps ? (int)(e->total_step / e->steps) : 0;
+        p->acc1 = e->val_acc1, p->acc5 = e->val_acc5, p->val_loss = e->val_loss;
         if (!p->quiet && e->text) fprintf(stderr, "%s\n", e->text);
         break;
     case BNFF_EVENT_STEP:

@@ -10,7 +10,7 @@ typedef struct progress {
     int print_freq;   /* steps between lines where it is not redrawn; 0: by time */
     double printed_s; /* elapsed time of the last line */
     int width;        /* characters of the line on screen */
-    bnff_event last;  /* the last event with numbers: STEP, EPOCH or END */
+    bnff_event last;  /* the last event with numbers: START, STEP or EPOCH */
     double best_acc1;
     int best_epoch;   /* 0: none yet */
     double acc1, acc5, val_loss; /* of the last validation */

@@ -75,7 +75,9 @@ static bnff_status go_on(bnff_trainer *t, bf_checkpoint *c, const bf_machine *th
         BF_TRY(bf_checkpoint_restore(c, &t->network, t->optimizer, error));
         t->progress = c->progress;
         t->saved_step = bf_trainer_total_step(t);
-        bf_text_add(&t->notes, "resumed at epoch %" PRId64 ", step %" PRId64 "\n", t->progress.epoch + 1, t->saved_step);
+        if (t->progress.epoch < t->config.options.epochs)
+            bf_text_add(&t->notes, "resumed at epoch %" PRId64 ", step %" PRId64 "\n", t->progress.epoch + 1, t->saved_step);
+        else bf_text_add(&t->notes, "resumed at its end: all its epochs are done, --epochs N adds more\n");
     }
     bf_run_folder_sweep(t->folder);
     BF_TRY(bf_trainer_write_args(t, then, error)); /* overrides last too */

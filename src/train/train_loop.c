@@ -241,6 +241,13 @@ static bnff_status announce(bnff_trainer *t, bnff_error *error)
     }
     bf_text_free(&t->warnings);
     bnff_event event = bf_event(t, BNFF_EVENT_START);
+    if (t->history_count) {
+        const bf_report_epoch *newest = &t->history[t->history_count - 1].shown;
+        event.val_loss = newest->val_loss;
+        event.val_acc1 = newest->val_acc1;
+        event.val_acc5 = newest->val_acc5;
+        event.images_per_s = newest->images_per_s;
+    }
     char *text = bf_start_text(t);
     event.text = text;
     const bnff_status status = bf_emit(t, &event, error);

@@ -56,6 +56,7 @@ bnff("val with an unknown algorithm", f"val {WEIGHTS} photos --conv winograd", c
 bnff("val of another number of classes", f"val {WEIGHTS} single", code=1, err=ANY)
 info = bnff("info of weights", f"info {WEIGHTS} --json", out=JSON)
 bnff.check("the weights say which model and which classes", info.get("model") == "resnet20" and info.get("classes") == 3 and json.loads(info["metadata"].get("label_names", "[]")) == ["blue", "green", "red"], info.get("metadata"))
+bnff.check("numbers in metadata are as short as they can be", info["metadata"].get("mean") == "[0.485, 0.456, 0.406]", info["metadata"])
 bnff("plan of weights", f"plan {WEIGHTS} -b 4", out="conv1")
 
 table = list(csv.DictReader(io.StringIO(bnff("predict a folder: csv off a terminal", f"predict {WEIGHTS} photos", out=r"^filename,label,prob$"))))
@@ -96,6 +97,13 @@ bnff("info recognises a model by its tensors", "info bare.safetensors", out="^re
 bnff("so does predict", "predict bare.safetensors photos/red/00.ppm --img-size 16", out="photos/red/00.ppm,[012],", err="recognised as resnet20 with 3 classes")
 bnff("and fine-tuning", "train photos --weights bare.safetensors --img-size 16 -b 8 --max-steps 1 --name bare -q", out=ANY, err="recognised as resnet20")
 
+broken = bytearray(whole)
+broken[8 + length:] = b"\xff\xff\xff\x7f" * ((len(whole) - 8 - length) // 4)  # every number NaN
+with open("broken.safetensors", "wb") as file:
+    file.write(broken)
+bnff("predict with weights that are no numbers", "predict broken.safetensors photos/red/00.ppm -f json", code=1, out=r'"predictions"|"failed"', err="not finite")
+bnff("val with weights that are no numbers", "val broken.safetensors photos --json", code=1, err="broken.safetensors: .*not finite")
+
 # -- Fine-tuning --------------------------------------------------------------------------------------------------------------
 photos("two", classes=("cyan", "magenta"), each=8)
 bnff("fine-tuning replaces the head and says so", f"train two {SMALL} --epochs 1 --weights {WEIGHTS} --name tuned", out=ANY, err="(?i)head|classifier")
@@ -105,7 +113,8 @@ bnff("a gray network", f"train photos {SMALL} --in-chans 1 --epochs 1 --name gra
 bnff("predict with a gray network", "predict runs/gray/weights/best.safetensors photos/red/00.ppm gray.png", out="gray.png,")
 
 again = bnff("a finished run taken up again", "train --resume runs/train --json", out=JSON, err=ANY)
-bnff.check("its best epoch is that of the processes before", again.get("best") == result.get("best"), (again, result))
+bnff.check("its numbers are those of the processes before", all(again.get(k) == result.get(k) for k in ("best", "epochs", "steps")) and abs(again.get("acc1", -1) - result["acc1"]) < 1e-4
+           and abs(again.get("loss", -1) - result["loss"]) < 1e-6 and again.get("images_per_s", 0) > 0, (again, result))
 
 # -- A disk that fills up -----------------------------------------------------------------------------------------------------
 
