@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -42,6 +43,16 @@ void bf_text_add(bf_text *text, const char *format, ...)
     }
     va_end(again);
     va_end(args);
+}
+
+void bf_text_real(bf_text *text, double value, bool single)
+{
+    char digits[64];
+    for (int precision = 1; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        if (single ? strtof(digits, NULL) == (float)value : strtod(digits, NULL) == value) break;
+    }
+    bf_text_append(text, digits, strlen(digits));
 }
 
 /* Bytes of the UTF-8 sequence at s, 0 if it is not a valid one (overlong forms, surrogates and > U+10FFFF are not). */

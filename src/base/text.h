@@ -14,6 +14,8 @@ typedef struct bf_text {
 
 void bf_text_add(bf_text *text, const char *format, ...) BNFF_PRINTF(2, 3);
 void bf_text_append(bf_text *text, const void *bytes, size_t length);
+/* Add the shortest decimal that reads back as `value`, of a float if `single`, else of a double. A finite value makes a JSON number. */
+void bf_text_real(bf_text *text, double value, bool single);
 /* Add `string` as a JSON string literal with its quotes; invalid UTF-8 bytes become U+FFFD. */
 void bf_text_json(bf_text *text, const char *string);
 /* Add `string` as text or attribute of XML or HTML: escaped; bytes that are not UTF-8 become U+FFFD, control characters spaces. NULL adds

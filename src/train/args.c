@@ -1,10 +1,8 @@
 /* args.json: every option of a run by its flag's name, and the machine it began on. One table serves writing, reading,
  * comparing and overriding. */
 #include <jansson.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -94,17 +92,6 @@ static void *at_mutable(bnff_train_options *options, const struct field *f) { re
 
 /* -- Writing ---------------------------------------------------------------------------------------------------------- */
 
-/* The shortest decimal that reads back as `value`, of a float or a double. Always a JSON number: infinities cannot get here. */
-static void write_real(bf_text *text, double value, bool single)
-{
-    char digits[64];
-    for (int precision = 1; precision <= 17; precision++) {
-        snprintf(digits, sizeof digits, "%.*g", precision, value);
-        if (single ? strtof(digits, NULL) == (float)value : strtod(digits, NULL) == value) break;
-    }
-    bf_text_add(text, "%s", digits);
-}
-
 static void write_value(bf_text *text, const bnff_train_options *options, const struct field *f)
 {
     const void *value = at(options, f);
@@ -112,13 +99,13 @@ static void write_value(bf_text *text, const bnff_train_options *options, const 
     case AN_INT:   bf_text_add(text, "%d", *(const int *)value); break;
     case AN_INT64: bf_text_add(text, "%lld", (long long)*(const int64_t *)value); break; /* seeds above 2^63 read back from negatives */
     case A_BOOL:   bf_text_add(text, "%s", *(const bool *)value ? "true" : "false"); break;
-    case A_FLOAT:  write_real(text, *(const float *)value, true); break;
-    case A_DOUBLE: write_real(text, *(const double *)value, false); break;
+    case A_FLOAT:  bf_text_real(text, *(const float *)value, true); break;
+    case A_DOUBLE: bf_text_real(text, *(const double *)value, false); break;
     case A_PAIR:
         bf_text_add(text, "[");
-        write_real(text, ((const double *)value)[0], false);
+        bf_text_real(text, ((const double *)value)[0], false);
         bf_text_add(text, ", ");
-        write_real(text, ((const double *)value)[1], false);
+        bf_text_real(text, ((const double *)value)[1], false);
         bf_text_add(text, "]");
         break;
     case A_STRING:

@@ -58,7 +58,7 @@ static bnff_status store_text(bnff_weights *weights, const char *key, bf_text *t
 static bnff_status store_numbers(bnff_weights *weights, const char *key, const float *values, int count, bnff_error *error)
 {
     bf_text text = {0};
-    for (int i = 0; i < count; i++) bf_text_add(&text, "%s%.9g", i ? ", " : "[", values[i]);
+    for (int i = 0; i < count; i++) bf_text_add(&text, "%s", i ? ", " : "["), bf_text_real(&text, values[i], true);
     bf_text_add(&text, "]");
     return store_text(weights, key, &text, error);
 }

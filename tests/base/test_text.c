@@ -187,11 +187,28 @@ static void shell_words_are_quoted(void **state)
     }
 }
 
+static void real_numbers_are_short_and_exact(void **state)
+{
+    (void)state;
+    static const struct { double value; bool single; const char *want; } cases[] = {
+        {0.485f, true, "0.485"}, {0.485f, false, "0.48500001430511475"}, {1.0 / 3, false, "0.3333333333333333"}, {0, true, "0"}, {224, true, "224"},
+        {5e-4, false, "0.0005"}, {1e-45f, true, "1e-45"}, {-0.1, false, "-0.1"},
+    };
+    FOR_EACH(c, cases) {
+        test_case("real number %s", c.want);
+        bf_text text = {0};
+        bf_text_real(&text, c.value, c.single);
+        char *taken = bf_text_take(&text);
+        assert_string_equal(taken, c.want);
+        bf_free(taken);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         test(text_grows), test(xml_is_escaped), test(json_strings_parse_back), test(json_survives_random_bytes), test(errors_carry_message_and_hint),
-        test(long_messages_are_cut), test(every_status_has_words), test(nearest_name), test(shell_words_are_quoted),
+        test(long_messages_are_cut), test(every_status_has_words), test(nearest_name), test(shell_words_are_quoted), test(real_numbers_are_short_and_exact),
     };
     return run_all(tests);
 }
