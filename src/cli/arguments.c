@@ -110,8 +110,8 @@ static bool parse_whole(const char *text, int64_t *value)
 static bool in_range(const cli_option *o, double value, char *why, size_t size)
 {
     if (value >= o->min && (o->max == 0 || value <= o->max)) return true;
-    if (o->max == 0) snprintf(why, size, "at least %g is needed", o->min);
-    else snprintf(why, size, "it must lie between %g and %g", o->min, o->max);
+    if (o->max == 0) snprintf(why, size, "at least %.8g is needed", o->min);
+    else snprintf(why, size, "it must lie between %.8g and %.8g", o->min, o->max);
     return false;
 }
 
@@ -147,7 +147,7 @@ static bool parse_pair(const cli_option *o, double *target, const char *first, c
         second = comma + 1;
         first = head;
     }
-    snprintf(why, size, "two numbers are needed, such as %s 0.5 1", o->names);
+    snprintf(why, size, "two numbers are needed, such as --%.*s 0.5 1", (int)strcspn(o->names, ","), o->names);
     if (!second || !parse_number(first, &target[0]) || !parse_number(second, &target[1])) return false;
     if (target[0] > target[1]) return snprintf(why, size, "the first must not exceed the second"), false;
     return in_range(o, target[0], why, size) && in_range(o, target[1], why, size);

@@ -36,8 +36,9 @@ static int run(const cli_command *self, int argc, char **argv)
         return cli_fail(&error);
     }
     if (args.json) code = cli_json_print(json_pack("{s:I, s:I, s:o}", "good", (json_int_t)good, "bad", (json_int_t)bad, "files", files));
-    else if (!args.quiet) fprintf(stderr, "%lld good, %lld would be skipped\n", (long long)good, (long long)bad), code = EXIT_DONE;
     else code = EXIT_DONE;
+    fflush(stdout); /* the names come before their number */
+    if (!args.json && !args.quiet) fprintf(stderr, "%lld good, %lld would be skipped\n", (long long)good, (long long)bad);
     return code == EXIT_DONE && bad ? EXIT_FAILED : code;
 }
 

@@ -157,7 +157,8 @@ static int run(const cli_command *self, int argc, char **argv)
     bnff_context *context = NULL;
     if (cli_context(args.threads, &context, &error)) return cli_fail(&error);
     json_t *results = args.json ? json_array() : NULL;
-    if (!args.json) printf("bnff %s, %s, %d threads\n", bnff_version(), bnff_context_isa(context), bnff_context_threads(context));
+    if (!args.json) printf("bnff %s, %s, %d thread%s\n", bnff_version(), bnff_context_isa(context), bnff_context_threads(context),
+                           bnff_context_threads(context) == 1 ? "" : "s");
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++) {
         selftest_finding finding = {0};
         char note[128] = "";

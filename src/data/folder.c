@@ -82,7 +82,7 @@ static bnff_status find_layout(const char *folder, const bf_listing *listing, la
 static bnff_status no_classes(const char *folder, const bf_listing *listing, bnff_error *error)
 {
     const int images = bf_listing_count(listing, BF_ENTRY_IMAGE) + bf_listing_count(listing, BF_ENTRY_UNSUPPORTED);
-    if (images) bf_fail(error, BNFF_E_FORMAT, "%s: %d images but no class folders", folder, images);
+    if (images) bf_fail(error, BNFF_E_FORMAT, "%s: %d image%s but no class folders", folder, images, images == 1 ? "" : "s");
     else bf_fail(error, BNFF_E_FORMAT, "%s: no class folders in it%s", folder, listing->count ? "" : ", it is empty");
     return bf_hint(error, BNFF_E_FORMAT, "put the images of each class into a folder with its name: %s/CLASS/image.jpg", folder);
 }

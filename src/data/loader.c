@@ -358,7 +358,7 @@ static bnff_status report(bnff_loader *l, int64_t index, const char *reason, bnf
     if (!strncmp(reason, path, length) && !strncmp(reason + length, ": ", 2)) reason += length + 2;
     if (l->options.on_bad) l->options.on_bad(l->options.on_bad_user, path, reason);
     if (l->bad <= l->bad_limit) return BNFF_OK;
-    bf_fail(error, BNFF_E_FORMAT, "%s: %s; with it %lld files are damaged, and at most %lld are skipped", path, reason, (long long)l->bad,
+    bf_fail(error, BNFF_E_FORMAT, "%s: %s; with it %lld file%s damaged, and at most %lld may be", path, reason, (long long)l->bad, l->bad == 1 ? " is" : "s are",
             (long long)l->bad_limit);
     return bf_hint(error, BNFF_E_FORMAT, "`bnff data check %s` lists them all; remove or replace them, or allow more with --max-bad", l->dataset->spec);
 }

@@ -11,12 +11,12 @@
 enum { COUNT = 2000, SIDE = 32, CLASSES = 10 };
 #define PI 3.14159265358979323846
 
-/* A number above 0 and its separator; false if there is none. */
+/* A number above 0, and the separator if another digit follows it; false if there is none. */
 static bool read_number(const char **text, long limit, int64_t *number)
 {
     char *end;
     const long value = strtol(*text, &end, 10);
-    if (end == *text || value < 1 || value > limit || (*end && *end != 'x')) return false;
+    if (end == *text || value < 1 || value > limit || (*end && (*end != 'x' || end[1] < '0' || end[1] > '9'))) return false;
     *number = value;
     *text = *end ? end + 1 : end;
     return true;

@@ -148,7 +148,7 @@ static bnff_status check_cover(const reader *r)
         next = s->end;
     }
     if (next == r->size) return BNFF_OK;
-    return bf_fail(r->error, BNFF_E_FORMAT, "%s: %zu bytes follow the last tensor, none may", r->path, r->size - next);
+    return bf_fail(r->error, BNFF_E_FORMAT, "%s: %zu byte%s after the last tensor, where none may be", r->path, r->size - next, r->size - next == 1 ? "" : "s");
 }
 
 static bnff_status read_root(reader *r, json_t *root)

@@ -39,13 +39,14 @@ static int pooled_first(const bnff_plan *plan)
 static void print_head(const bnff_plan *plan, bf_text *text)
 {
     const double mib = 1048576;
-    bf_text_add(text, "Plan of %s: %d images of %d x %d, level %s, %d cells, %s kernels, convolutions %s\n",
-                plan->settings.train ? "a training step" : "an evaluation", plan->batch, plan->height, plan->width, bnff_level_name((int)plan->settings.level), plan->cells,
-                plan->context->target.isa, bf_algorithm_text(plan->algorithm));
+    bf_text_add(text, "Plan of %s: %d image%s of %d x %d, level %s, %d cell%s, %s kernels, convolutions %s\n",
+                plan->settings.train ? "a training step" : "an evaluation", plan->batch, plan->batch == 1 ? "" : "s", plan->height, plan->width,
+                bnff_level_name((int)plan->settings.level), plan->cells, plan->cells == 1 ? "" : "s", plan->context->target.isa, bf_algorithm_text(plan->algorithm));
     bf_text_add(text, "  memory        %.1f MiB beside weights and their gradients: values %.1f, scratch %.1f\n", (double)plan->arena_bytes / mib,
                 (double)plan->values_bytes / mib, (double)(plan->arena_bytes - plan->values_bytes) / mib);
     bf_text_add(text, "  arithmetic    %.2f GFLOP forward, %.2f GFLOP backward\n", plan->forward_flops / 1e9, plan->backward_flops / 1e9);
-    if (pooled_first(plan)) bf_text_add(text, "                less in fact: the average pooling behind %d convolutions 1x1 runs in front of them\n", pooled_first(plan));
+    if (pooled_first(plan)) bf_text_add(text, "                less in fact: the average pooling behind %d convolution%s 1x1 runs in front of %s\n", pooled_first(plan),
+                                         pooled_first(plan) == 1 ? "" : "s", pooled_first(plan) == 1 ? "it" : "them");
     bf_text_add(text, "  main memory   %.2f GB read and written, modelled for a last-level cache of %.3g MiB\n", plan->traffic_bytes / 1e9, (double)plan->context->target.l3 / mib);
 }
 

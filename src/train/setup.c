@@ -29,7 +29,7 @@ static bnff_status open_data(bnff_trainer *t, int channels, bnff_error *error)
     if (!o->val_ratio) o->val_ratio = options.val_ratio;
     const char *first;
     const int64_t unread = bnff_dataset_unsupported(t->train_data, &first);
-    if (unread) bf_warn(t, "%" PRId64 " files are in formats that are not read (JPEG, PNG, PPM and BMP are), such as %s", unread, first);
+    if (unread) bf_warn(t, "%" PRId64 " file%s not read, such as %s: JPEG, PNG, PPM and BMP are", unread, unread == 1 ? " is" : "s are", first);
     return bf_held_out_find(o->data, &options, t->train_data, t->val_data, &t->card.held_out, error);
 }
 

@@ -59,7 +59,8 @@ char *bf_start_text(const bnff_trainer *t)
     add_grouped(&text, bf_network_parameters(&t->network));
     bf_text_add(&text, " parameters\ndata     %s: %d classes, %" PRId64 " training and %" PRId64 " validation images, as %dx%dx%d\n", o->data, t->card.classes,
                 bnff_dataset_size(t->train_data), bnff_dataset_size(t->val_data), o->train_crop_size, o->train_crop_size, t->card.channels);
-    bf_text_add(&text, "recipe   %d epochs of %" PRId64 " steps, batch %d", o->epochs, t->steps, o->batch);
+    bf_text_add(&text, "recipe   %d epoch%s of %" PRId64 " step%s, batch %d", o->epochs, o->epochs == 1 ? "" : "s", t->steps,
+                t->steps == 1 ? "" : "s", o->batch);
     if (o->grad_accum_steps > 1) bf_text_add(&text, " x %d", o->grad_accum_steps);
     bf_text_add(&text, ", %s lr %g, %s, weight decay %g\n", optimizer_names[o->optimizer.kind], o->schedule.lr, schedule_names[o->schedule.kind],
                 (double)o->optimizer.weight_decay);

@@ -208,7 +208,7 @@ static void says_what_is_wrong(void **state)
     open_fails(folder, BNFF_SPLIT_TRAIN, BNFF_E_FORMAT, "empty");
     put_image(folder, "a.ppm", 2, 2, 0);
     open_fails(below(folder, "a.ppm"), BNFF_SPLIT_TRAIN, BNFF_E_IO, "not a folder");
-    open_fails(folder, BNFF_SPLIT_TRAIN, BNFF_E_FORMAT, "1 images but no class folders");
+    open_fails(folder, BNFF_SPLIT_TRAIN, BNFF_E_FORMAT, "1 image but no class folders");
     put_class(folder, "cat", 2);
     open_fails(folder, BNFF_SPLIT_TRAIN, BNFF_E_FORMAT, "only one class, 'cat'");
     put_file(folder, "dog/readme.txt", "", 0);

@@ -218,8 +218,8 @@ static void refuses_what_breaks_a_rule(void **state)
          "'b' begins at byte 2 of the data, leaving a hole from byte 1"},
         {"{\"a\":" T("U8", "[2]", "[0,2]") ",\"b\":" T("U8", "[1]", "[1,2]") "}", 2, BNFF_E_FORMAT, "overlapping"},
         {"{\"a\":" T("U8", "[1]", "[0,1]") ",\"b\":" T("U8", "[1]", "[0,1]") "}", 1, BNFF_E_FORMAT, "overlapping"},
-        {"{\"a\":" T("U8", "[1]", "[0,1]") "}", 3, BNFF_E_FORMAT, "2 bytes follow the last tensor"},
-        {"{}", 1, BNFF_E_FORMAT, "1 bytes follow the last tensor"},
+        {"{\"a\":" T("U8", "[1]", "[0,1]") "}", 3, BNFF_E_FORMAT, "2 bytes after the last tensor"},
+        {"{}", 1, BNFF_E_FORMAT, "1 byte after the last tensor"},
         /* names that become equal without their prefixes */
         {"{\"_orig_mod.a\":" T("U8", "[1]", "[0,1]") ",\"a\":" T("U8", "[1]", "[1,2]") "}", 2, BNFF_E_FORMAT, "two tensors are named 'a'"},
     };
