@@ -171,7 +171,7 @@ BF_INLINE void tile(const bf_gemm *g, int i, int j, int pieces, const int form, 
     bf_prefetch *const prefetch = g->prefetch;
     float *c = g->c + j * ldc + i;
     const bool apart = form == FORM_NT && g->accumulate && g->apart;
-    const bool storing = form == FORM_NN && prefetch && prefetch->store.to < prefetch->store.end;
+    const bool storing = form == FORM_NN && prefetch && prefetch->storing < prefetch->stores;
     stream fetch = stream_from(prefetch, g->c);
     int since = 0; /* k since the last lines were stored */
     for (; pieces > 0; pieces--, j += N, c += N * ldc) {

@@ -109,9 +109,14 @@ BF_INLINE void prefetch_step(bf_prefetch *p)
 /* The next lines of what is to be stored past the caches. */
 BF_INLINE void store_step(bf_prefetch *p)
 {
-    for (int lines = p->store.lines_per_step; lines > 0 && p->store.to < p->store.end; lines--, p->store.to += 16, p->store.from += 16)
+    for (int lines = p->stores_per_step; lines > 0 && p->storing < p->stores; lines--) {
+        float *const to = p->store[p->storing].to;
         BF_UNROLL
-        for (int i = 0; i < 16; i += V) v_stream(p->store.to + i, v_load(p->store.from + i));
+        for (int i = 0; i < BF_LANES; i += V) v_stream(to + i, v_load(p->store[p->storing].from + i));
+        p->store[p->storing].from += BF_LANES;
+        p->store[p->storing].to += BF_LANES;
+        if (p->store[p->storing].to >= p->store[p->storing].end) p->storing++;
+    }
 }
 
 /* f(..., c) with c as a constant, f(..., kind, c) with the kind of a short activation as one too: f is inlined for each case. */

@@ -38,10 +38,11 @@ typedef enum bf_algorithm {
 
 /* Memory traffic while a kernel computes, a cache line at a time: `ranges` of bytes to fetch into L2, floats to copy past the caches. */
 typedef struct bf_prefetch {
-    struct { const char *at, *end; } range[8];
+    struct { const char *at, *end; } range[16];
     int count, current;
     int lines_per_step; /* cache lines every 16 k of a register tile: a GEMM has about m*n / gemm_tile * k / 16 such steps */
-    struct { const float *from; float *to, *end; int lines_per_step; } store; /* forward form of gemm only; aligned to 64 bytes */
+    struct { const float *from; float *to, *end; } store[8]; /* forward form of gemm only; aligned to 64 bytes */
+    int stores, storing, stores_per_step;
 } bf_prefetch;
 
 /* One product of a batch: c[j][i] += sum_k a[row(i) + k*lda] * b[k*bk + j*bn], row(i) = i/16 * a_panel + i%16. */

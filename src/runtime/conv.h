@@ -2,8 +2,8 @@
  *
  * Forward, per tile of output pixels and block of output channels:
  *     y[row] = sum over filter rows, runs of columns, input blocks:  W[tap][block] * x[shifted row]      one batched GEMM a run
- * Taps that fall into the padding are not computed (exact taps), except in wide rows that lie in scratch between zeros. Backward does data and weight gradient in one visit per tile of
- * input rows: the halo is on dy only.
+ * Taps that fall into the padding are not computed (exact taps), except in wide rows, which lie in scratch between zeros. Backward does
+ * data and weight gradient in one visit per tile of input rows: the halo is on dy only.
  *
  * Every cell owns a range of tiles and a range of channel blocks (output blocks forward, input blocks backward).
  */
@@ -46,11 +46,12 @@ void bf_prefetch_epilogue(const bf_cell *cell, bf_prefetch *p, const bf_program 
 /* Spread the lines of *p over GEMMs of so many multiply-adds. */
 void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products);
 
-/* The same for lines to be stored; what is left of them, at once. */
+/* Store so many floats past the caches meanwhile; the pace of all; what is left, at once. */
+void bf_store_add(const bf_cell *cell, bf_prefetch *p, const float *from, float *to, size_t floats);
 void bf_store_pace(const bf_cell *cell, bf_prefetch *p, double products);
 void bf_store_rest(const bf_cell *cell, bf_prefetch *p);
 /* For a GEMM: NULL where there is nothing to do meanwhile. */
-static inline bf_prefetch *bf_meanwhile(bf_prefetch *p) { return p && (p->count || p->store.to < p->store.end) ? p : NULL; }
+static inline bf_prefetch *bf_meanwhile(bf_prefetch *p) { return p && (p->count || p->storing < p->stores) ? p : NULL; }
 
 /* Where the first panel of a tap of an inner block of so many channels begins; the next panel is bf_panel_floats further. */
 static inline const float *bf_packed_at(const bf_packing *p, const float *packed, int outer, int lanes, size_t inner, int channels, int tap)

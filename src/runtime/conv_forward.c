@@ -7,6 +7,7 @@ typedef struct memory {
     bf_sight x;
     float *x_scratch, *gathered, *tile[2], *temps; /* two tiles: one is computed while the other is stored */
     bool late;              /* the result is stored meanwhile: the first step of the epilogue */
+    bool late_x;            /* and what the prologue stores for others: its last step */
     size_t ready_first, ready_last; /* rows of x of all images that lie padded in scratch, row r in slot r % x_slots */
     size_t x_slots;
     bf_transformed in, out; /* of Winograd's algorithms: all of x, one block of y */
@@ -49,6 +50,12 @@ static bool stores_late(const bf_program *epilogue)
     for (int i = 1; i < epilogue->count; i++)
         if (epilogue->steps[i].kind != BF_STEP_STATS) return false;
     return true;
+}
+
+static bool stores_x_late(const bf_program *load)
+{
+    const bf_step *last = load->steps + load->count - 1;
+    return load->count && last->owner && last->kind == BF_STEP_COPY && last->stream && last->a.kind == BF_RESULT && last->dst.kind == BF_VALUE;
 }
 
 static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
@@ -320,20 +327,20 @@ static void fetch_next(const bf_cell *cell, memory *m, const bf_tile *next, int 
     size_t from, to;
     x_range(&task->conv, next, &from, &to);
     if (task->conv.padded_row && from < m->ready_last * task->conv.x_row && from >= m->ready_first * task->conv.x_row) from = m->ready_last * task->conv.x_row;
-    if ((to - from) * (size_t)cell->plan->layouts[task->x].lanes * sizeof(float) > cell->plan->context->target.l2 / 2) return;
+    if ((to - from) * (size_t)cell->plan->layouts[task->x].lanes * sizeof(float) > cell->plan->context->target.l2) return;
     bf_prefetch_load(cell, &m->prefetch, &task->load[0], task->x, bf_share(m->x.count, last - first, b - first), bf_share(m->x.count, last - first, b - first + 1), from, to);
     bf_prefetch_pace(cell, &m->prefetch, products);
 }
 
-/* So many floats of the tile go to `to` while the next block is computed, into the other tile. */
-static void store_late(const bf_cell *cell, memory *m, float *to, size_t floats)
+/* Blocks [first, last) of what the prologue made of x are stored while a block of y is computed. */
+static void store_x(const bf_cell *cell, memory *m, const bf_tile *tile, int first, int last)
 {
-    float *const tile = m->tile[0];
-    bf_prefetch *const p = &m->prefetch;
-    if (p->store.to < p->store.end) bf_store_rest(cell, p);
-    p->store.from = tile, p->store.to = to, p->store.end = to + floats;
-    m->tile[0] = m->tile[1];
-    m->tile[1] = tile;
+    size_t from, to;
+    x_range(&cell->task->conv, tile, &from, &to);
+    for (int b = first; b < last; b++) {
+        const size_t ld = (size_t)m->x.blocks[b].ld;
+        bf_store_add(cell, &m->prefetch, m->x.base[b] + from * ld, bf_block_at(cell->run, cell->task->x, b) + from * ld, (to - from) * ld);
+    }
 }
 
 static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, const bf_tile *next, const float *packed, const float *bias, int first, int last)
@@ -355,13 +362,19 @@ static void forward_tile(const bf_cell *cell, memory *m, const bf_tile *tile, co
         const double products = (double)pixels * (double)(c->forward.tap[b] * (size_t)c->products) / results;
         t.at = m->tile[0] ? m->tile[0] : stored;
         fetch_next(cell, m, next, b, first, last, products);
+        if (m->late_x) store_x(cell, m, tile, bf_share(m->x.count, last - first, b - first), bf_share(m->x.count, last - first, b - first + 1));
         bf_store_pace(cell, &m->prefetch, products);
         if (direct) forward_block(cell, m, &t, tile);
         else winograd_block(cell, m, &t, tile);
+        if (m->prefetch.storing < m->prefetch.stores) bf_store_rest(cell, &m->prefetch);
+        m->prefetch.stores = m->prefetch.storing = 0;
         if (!m->tile[0]) continue;
         const bf_stretch s = {.block = b, .pixel = pixel, .count = pixels, .tile = t.at, .tile_ld = ld, .skipped = m->late};
         bf_program_run(cell, &task->epilogue, &s, m->temps);
-        if (m->late) store_late(cell, m, stored, pixels * (size_t)ld);
+        if (!m->late) continue;
+        bf_store_add(cell, &m->prefetch, t.at, stored, pixels * (size_t)ld); /* while the next block is computed, into the other tile */
+        m->tile[0] = m->tile[1];
+        m->tile[1] = t.at;
     }
 }
 
@@ -391,6 +404,8 @@ static void forward_cell(const bf_cell *cell)
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, cell->plan, task);
     m.owner = o == 0;
+    m.late_x = m.owner && stores_x_late(&task->load[0]);
+    if (m.late_x) m.owner = false;
     const float *packed = packed_at(cell->run, task), *bias = cell->plan->graph.nodes[task->node].param[1] >= 0 ? packed + task->conv.forward.floats : NULL;
     const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
     const int end = bf_share(g->tiles, g->pixel_cells, p + 1);
@@ -398,7 +413,7 @@ static void forward_cell(const bf_cell *cell)
         const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
         forward_tile(cell, &m, &tile, i + 1 < end ? &next : NULL, packed, bias, first, last);
     }
-    if (m.late) bf_store_rest(cell, &m.prefetch);
+    bf_store_rest(cell, &m.prefetch);
 }
 
 void bf_conv_forward(bnff_run *run, const bf_task *task)

@@ -96,11 +96,22 @@ static double visit(size_t bytes, size_t l2, double most)
     return pixels < 0.5 ? 0.5 : pixels < most ? pixels : most;
 }
 
+/* Stored operands of a prologue. */
+static size_t operands_of(const bf_program *load)
+{
+    size_t count = load->count == 0;
+    for (int i = 0; i < load->count; i++) count += (size_t)(load->steps[i].a.kind == BF_VALUE) + (load->steps[i].b.kind == BF_VALUE);
+    return count;
+}
+
 static tile_cost forward_cost(const bnff_plan *plan, const bf_task *task, size_t weights)
 {
     const bf_conv *c = &task->conv;
-    const size_t x_pixel = (size_t)plan->layouts[task->x].lanes * sizeof(float) * (c->padded_row ? 2 : 1); /* in storage and in scratch */
-    return (tile_cost){.weights = visit(weights, plan->context->target.l2, 12), .pixel_bytes = x_pixel * (size_t)(c->line ? c->xstep : c->gather ? 1 : c->sh * c->sw), .spill = 0.01,
+    const size_t block = BF_BLOCK * sizeof(float), x_pixel = (size_t)plan->layouts[task->x].lanes * sizeof(float);
+    size_t pixel = x_pixel * (size_t)(c->gather ? 1 : c->sh * c->sw);
+    if (c->line) pixel = x_pixel * (size_t)c->xstep * (1 + operands_of(&task->load[0])) + 2 * block; /* in scratch, fetched meanwhile; tiles of y */
+    if (c->padded_row) pixel *= 2;
+    return (tile_cost){.weights = visit(weights, plan->context->target.l2, 12), .pixel_bytes = pixel, .spill = 0.01,
                        .split = 0.02, .row_pixels = c->line ? 1 : c->ow, .multiple = 1,
                        .halo = !c->line && !c->padded_row && task->load[0].count ? 0.1 * (c->kh - 1) * c->dh / c->sh : 0.02};
 }

@@ -53,15 +53,26 @@ void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products)
     if (p->lines_per_step > 8) p->lines_per_step = 8;
 }
 
+void bf_store_add(const bf_cell *cell, bf_prefetch *p, const float *from, float *to, size_t floats)
+{
+    if (p->stores == (int)(sizeof p->store / sizeof *p->store)) bf_store_rest(cell, p);
+    p->store[p->stores].from = from;
+    p->store[p->stores].to = to;
+    p->store[p->stores++].end = to + floats;
+}
+
 void bf_store_pace(const bf_cell *cell, bf_prefetch *p, double products)
 {
-    const double lines = (double)(p->store.end - p->store.to) / BF_LANES, steps = products / (16.0 * cell->k->gemm_tile);
-    p->store.lines_per_step = lines < 7 * steps ? (int)(lines / steps) + 1 : 8;
+    double lines = 0;
+    for (int i = p->storing; i < p->stores; i++) lines += (double)(p->store[i].end - p->store[i].to) / BF_LANES;
+    const double steps = products / (16.0 * cell->k->gemm_tile);
+    p->stores_per_step = lines < 7 * steps ? (int)(lines / steps) + 1 : 8;
 }
 
 void bf_store_rest(const bf_cell *cell, bf_prefetch *p)
 {
-    const ptrdiff_t lines = (p->store.end - p->store.to) / BF_LANES;
-    cell->k->copy_stream(p->store.to, BF_LANES, p->store.from, BF_LANES, (int)lines, BF_LANES); /* none: what the GEMMs stored is seen from here on */
-    p->store.to = p->store.end;
+    for (int i = p->storing; i < p->stores; i++)
+        cell->k->copy_stream(p->store[i].to, BF_LANES, p->store[i].from, BF_LANES, (int)((p->store[i].end - p->store[i].to) / BF_LANES), BF_LANES);
+    p->stores = p->storing = 0;
+    cell->k->copy_stream(NULL, 0, NULL, 0, 0, BF_LANES); /* nothing, but all that was stored is seen from here on */
 }

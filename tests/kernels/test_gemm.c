@@ -216,13 +216,14 @@ static void stores_are_invisible(void **state)
         float from[FLOATS] __attribute__((aligned(64))), to[FLOATS + 16] __attribute__((aligned(64)));
         for (int i = 0; i < FLOATS + 16; i++) to[i] = -1;
         for (int i = 0; i < FLOATS; i++) from[i] = (float)i;
-        bf_prefetch list = {.store = {from, to, to + FLOATS, 2}};
+        bf_prefetch list = {.store = {{from, to, to + FLOATS / 2}, {from + FLOATS / 2, to + FLOATS / 2, to + FLOATS}}, .stores = 2, .stores_per_step = 2};
         t.g.prefetch = &list;
         k->gemm(&t.g);
         check_same_piece(t.c, without);
-        assert_true(list.store.to > to && list.store.to < to + FLOATS && list.store.from - from == list.store.to - to);
+        assert_true(list.store[0].to > to && list.store[1].to < to + FLOATS);
         for (int call = 0; call < 100; call++) k->gemm(&t.g);
-        assert_ptr_equal(list.store.to, to + FLOATS);
+        assert_int_equal(list.storing, 2);
+        for (int i = 0; i < 2; i++) assert_true(list.store[i].to == list.store[i].end && list.store[i].from == from + (i + 1) * FLOATS / 2);
         k->copy_stream(to + FLOATS, 16, from, 16, 0, 16); /* what was stored is seen */
         for (int i = 0; i < FLOATS; i++) assert_true(to[i] == from[i]);
         for (int i = FLOATS; i < FLOATS + 16; i++) assert_true(to[i] == -1);

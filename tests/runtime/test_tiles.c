@@ -28,6 +28,17 @@ static int strided(net *n, int x)
     return net_relu(n, net_bn(n, b, NULL));
 }
 
+/* Joins that the 1x1 convolution behind them computes and stores. */
+static int joins(net *n, int x)
+{
+    int y = net_conv(n, x, (bnff_conv_options){.out_channels = 83});
+    for (int i = 0; i < 2; i++) {
+        const int a = net_conv(n, y, (bnff_conv_options){.out_channels = 40}), b = net_conv(n, net_relu(n, net_bn(n, a, NULL)), (bnff_conv_options){.out_channels = 83});
+        y = net_relu(n, net_add(n, net_bn(n, b, NULL), y));
+    }
+    return net_conv(n, y, (bnff_conv_options){.out_channels = 17});
+}
+
 /* Rows of at least 27 columns are padded. */
 static void rows_stay(void **state)
 {
@@ -43,9 +54,16 @@ static void rows_stay_strided(void **state)
     check(1, 4, 300, strided, 16);
 }
 
+static void joins_are_stored(void **state)
+{
+    (void)state;
+    check(2, 9, 13, joins, 5);
+    check(1, 31, 7, joins, 70);
+}
+
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(rows_stay), test(rows_stay_strided)};
+    static const struct CMUnitTest tests[] = {test(rows_stay), test(rows_stay_strided), test(joins_are_stored)};
     setenv("BNFF_VERIFY", "1", 1);
     setenv("BNFF_CACHES", "1K,16K,32K", 1);
     return run_all(tests);
