@@ -9,7 +9,7 @@
 
 /* Cycles of a vector of channels of one tile in each transform, its loads and stores from L2 included; of a filter and its gradient. */
 static const struct { double input, output, spread, filter; } transforms[BF_ALGORITHM_COUNT] = {
-    [BF_F2] = {55, 43, 34, 30}, [BF_F2X4] = {150, 80, 60, 40}, [BF_F4] = {300, 160, 120, 60},
+    [BF_F2] = {80, 36, 160, 30}, [BF_F2X4] = {190, 36, 240, 40}, [BF_F4] = {480, 180, 620, 60},
 };
 
 /* The sides of a convolution as its visits see them. */
@@ -86,6 +86,7 @@ static bool is_exact(bf_algorithm algorithm, const bf_conv *c, const sides *s)
 }
 
 #define LEAST_GAIN 1.1 /* as far as the model may be trusted */
+#define LEAST_GAIN_F4 1.08 /* over what is more exact */
 
 void bf_conv_choose(const bnff_plan *plan, bf_task *task)
 {
@@ -106,7 +107,7 @@ void bf_conv_choose(const bnff_plan *plan, bf_task *task)
             if (asked == a) c->why = "its weight gradient needs too much memory";
             continue;
         }
-        if (asked != a && (gain <= c->gain || gain < LEAST_GAIN)) continue;
+        if (asked != a && (gain <= c->gain * (a == BF_F4 ? LEAST_GAIN_F4 : 1) || gain < LEAST_GAIN)) continue;
         c->algorithm = a;
         c->gain = gain;
         task->grid = grid;
