@@ -62,9 +62,10 @@ def _untouchable():
 class Dispatcher:
     """Takes the place of module.forward."""
 
-    def __init__(self, module, level=None):
+    def __init__(self, module, level=None, known=()):
         self.module = module
         self.level = level
+        self.known = known  # positions of arguments, tensors of one number, that are treated as the numbers they hold
         self.lock = threading.RLock()
         self.warned = set()
         self._forget()
@@ -111,7 +112,9 @@ class Dispatcher:
 
     def key(self, leaves, spec):
         key = [spec, torch.is_grad_enabled(), torch.get_num_threads()]
-        for x in leaves:
+        for i, x in enumerate(leaves):
+            if i in self.known:
+                key.append(x.item())
             if type(x) in (torch.Tensor, torch.nn.Parameter):
                 key.append((x.shape, x.stride() if x.layout == torch.strided else x.layout, x.dtype, x.device.type, x.requires_grad))
             elif type(x) in _PLAIN:
@@ -142,7 +145,7 @@ class Dispatcher:
         if context not in self.pools:
             self.pools = {context: _engine.Pool(context)}
         try:
-            trace = _trace.record(self.module, self.original, args, kwargs)
+            trace = _trace.record(self.module, self.original, args, kwargs, self.known)
         except _trace.Untraceable as reason:
             return self.decline(str(reason), children=True)
         except Exception as error:  # the forward itself may be wrong: eager says so; or it needs numbers to go on
@@ -176,7 +179,7 @@ class Dispatcher:
         for level, region in program.steps:
             if not region:
                 for node in level.nodes:
-                    if node.reason and not node.bookkeeping:
+                    if node.reason and not node.aside:
                         reasons.setdefault(node.reason, node.scope or type(self.module).__name__)
         if reasons:
             text = "; ".join(f"{where}: {why}" for why, where in list(reasons.items())[:3])

@@ -99,6 +99,11 @@ class Graph:
                                 dilation=(c_int * 2)(*dilation), groups=groups, bias=bias)
         return n.conv2d(self.handle, self.name(stem), x, byref(options))
 
+    def conv_transpose2d(self, stem, x, out_channels, kernel, stride, padding, output_padding, dilation, groups, bias):
+        options = n.ConvTransposeOptions(out_channels=out_channels, kernel=(c_int * 2)(*kernel), stride=(c_int * 2)(*stride), padding=_pair(*padding),
+                                         output_padding=_pair(*output_padding), dilation=(c_int * 2)(*dilation), groups=groups, bias=bias)
+        return n.conv_transpose2d(self.handle, self.name(stem), x, byref(options))
+
     def batchnorm(self, stem, x, eps, momentum, affine):
         options = n.BatchnormOptions(eps=eps, momentum=momentum if momentum > 0 else -1, no_affine=not affine)
         return n.batchnorm(self.handle, self.name(stem), x, byref(options))
@@ -118,6 +123,21 @@ class Graph:
 
     def adaptive_avgpool(self, x, height, width):
         return n.adaptive_avgpool(self.handle, x, height, width)
+
+    def adaptive_maxpool(self, x, height, width):
+        return n.adaptive_maxpool(self.handle, x, height, width)
+
+    def resize(self, x, bilinear, align_corners, size, scale):
+        """To size (H, W), or by scale (of H, of W)."""
+        options = n.ResizeOptions(mode=n.RESIZE_BILINEAR if bilinear else n.RESIZE_NEAREST, align_corners=align_corners)
+        if scale:
+            options.scale[:] = scale
+        else:
+            options.size[:] = size
+        return n.resize(self.handle, x, byref(options))
+
+    def channel_shuffle(self, x, groups):
+        return n.channel_shuffle(self.handle, x, groups)
 
     def add(self, a, b):
         return n.add(self.handle, a, b)

@@ -6,9 +6,9 @@ from torch.utils import _pytree as pytree
 from ._compile import Declined, Dispatcher
 
 
-
 class RegionReport:
-    """One region: `operators` and `batchnorms` in it, how many of those are `fused` into convolutions, `arena_bytes`, and how often it ran."""
+    """One region: `operators` and `batchnorms` in it, how many of those are `fused` into convolutions, `arena_bytes`, how often it ran and how
+    many `seconds` that took, backward included."""
 
     def __init__(self, region):
         self.operators = len(region.nodes)
@@ -16,7 +16,7 @@ class RegionReport:
         self.modules = list(dict.fromkeys(n.scope for n in region.nodes if n.scope))
         self.inputs = [v.shape for v in region.inputs]
         self.outputs = [v.shape for v in region.outputs]
-        self.runs = region.runs
+        self.runs, self.seconds = region.runs, region.seconds
         plan = next(iter(region.plans.values()))
         self.batchnorms, self.fused = plan.info.batchnorms, plan.info.batchnorms_fused
         self.arena_bytes = plan.info.arena_bytes
@@ -33,8 +33,8 @@ class RegionReport:
 
 
 class Explanation:
-    """`regions`: what runs in the engine. `fallbacks`: (module, function, reason) of what runs in PyTorch between them. `reason`: why nothing
-    does, or "". `complete`: everything but bookkeeping runs in the engine. `parts`: explanations of modules inside that are compiled by
+    """`regions`: what runs in the engine. `fallbacks`: (module, function, reason) of what PyTorch computes from the inputs between them.
+    `reason`: why nothing runs in the engine, or "". `complete`: everything that depends on the inputs runs in it, as one region. `parts`: explanations of modules inside that are compiled by
     themselves."""
 
     def __init__(self, name, program, parts):
@@ -48,7 +48,7 @@ class Explanation:
         self.runs = program.runs
         for level, region in program.steps:
             if not region:
-                self.fallbacks += [(n.scope, n.name, n.reason) for n in level.nodes if not n.bookkeeping]
+                self.fallbacks += [(n.scope, n.name, n.reason) for n in level.nodes if not n.aside]
 
     @property
     def complete(self):
@@ -60,7 +60,7 @@ class Explanation:
             lines.append(f"{self.name}: runs in PyTorch: {self.reason}")
         for i, r in enumerate(self.regions):
             lines.append(f"{self.name}, region {i + 1} of {len(self.regions)}: {r.operators} operators, {r.convolutions} convolutions, "
-                         f"{r.fused} of {r.batchnorms} batch normalizations fused, {r.arena_bytes / 1048576:.1f} MiB, ran {r.runs} times")
+                         f"{r.fused} of {r.batchnorms} batch normalizations fused, {r.arena_bytes / 1048576:.1f} MiB, ran {r.runs} times in {r.seconds:.3f} s")
             lines.append(f"    from {', '.join(map(str, map(tuple, r.inputs)))} to {', '.join(map(str, map(tuple, r.outputs)))}")
         for scope, function, reason in self.fallbacks:
             lines.append(f"    in PyTorch: {scope or self.name}: {function}: {reason}")
@@ -88,6 +88,12 @@ def explain(module, *args, **kwargs):
         for child in dispatcher.children:
             _uncompile(child)
     return Explanation(type(module).__name__, program, parts)
+
+
+def engine_seconds(module):
+    """Time spent in the engine so far by all that is compiled of module."""
+    dispatchers = [m.__dict__["forward"] for m in module.modules() if isinstance(m.__dict__.get("forward"), Dispatcher)]
+    return sum(r.seconds for d in dispatchers for p in d.programs.values() if not isinstance(p, Declined) for r in p.regions)
 
 
 def _uncompile(module):

@@ -21,6 +21,7 @@ class Error(RuntimeError):
 
 OK, E_ARG, E_SHAPE, E_MEMORY, E_IO, E_FORMAT, E_STATE, E_UNSUPPORTED, E_DIVERGED, E_INTERRUPTED, E_INTERNAL = range(11)
 EVALUATE, TRAIN = 0, 1
+RESIZE_NEAREST, RESIZE_BILINEAR = 0, 1
 IDENTITY, RELU, RELU6, LEAKY_RELU, SILU, HARDSWISH, SIGMOID, HARDSIGMOID, TANH, GELU, ELU, MISH = range(12)
 
 
@@ -31,6 +32,11 @@ class ErrorStruct(Structure):
 class ConvOptions(Structure):
     _fields_ = [("out_channels", c_int), ("kernel", c_int * 2), ("stride", c_int * 2), ("padding", c_int * 2), ("dilation", c_int * 2),
                 ("groups", c_int), ("bias", c_bool)]
+
+
+class ConvTransposeOptions(Structure):
+    _fields_ = [("out_channels", c_int), ("kernel", c_int * 2), ("stride", c_int * 2), ("padding", c_int * 2), ("output_padding", c_int * 2),
+                ("dilation", c_int * 2), ("groups", c_int), ("bias", c_bool)]
 
 
 class BatchnormOptions(Structure):
@@ -44,6 +50,10 @@ class ScaleOptions(Structure):
 class PoolOptions(Structure):
     _fields_ = [("kernel", c_int * 2), ("stride", c_int * 2), ("padding", c_int * 2), ("dilation", c_int * 2), ("ceil_mode", c_bool),
                 ("exclude_pad", c_bool)]
+
+
+class ResizeOptions(Structure):
+    _fields_ = [("mode", c_int), ("align_corners", c_bool), ("size", c_int * 2), ("scale", c_double * 2)]
 
 
 class ParamInfo(Structure):
@@ -141,6 +151,8 @@ context_destroy = _declare("bnff_context_destroy", None, Out)
 context_threads = _declare("bnff_context_threads", c_int, Handle)
 context_isa = _declare("bnff_context_isa", c_char_p, Handle)
 
+measure_fma = _declare("bnff_measure_fma", c_double, Handle, c_double)
+
 graph_create = _checked("bnff_graph_create", Out)
 graph_destroy = _declare("bnff_graph_destroy", None, Out)
 graph_status = _checked("bnff_graph_status", Handle)
@@ -152,17 +164,21 @@ value_channels = _declare("bnff_value_channels", c_int, Handle, Value)
 
 input_sized = _declare("bnff_input_sized", Value, Handle, c_char_p, c_int, c_int, c_int)
 conv2d = _declare("bnff_conv2d", Value, Handle, c_char_p, Value, POINTER(ConvOptions))
+conv_transpose2d = _declare("bnff_conv_transpose2d", Value, Handle, c_char_p, Value, POINTER(ConvTransposeOptions))
 batchnorm = _declare("bnff_batchnorm", Value, Handle, c_char_p, Value, POINTER(BatchnormOptions))
 activate = _declare("bnff_activate", Value, Handle, Value, c_int, c_float)
 maxpool = _declare("bnff_maxpool", Value, Handle, Value, POINTER(PoolOptions))
 avgpool = _declare("bnff_avgpool", Value, Handle, Value, POINTER(PoolOptions))
 adaptive_avgpool = _declare("bnff_adaptive_avgpool", Value, Handle, Value, c_int, c_int)
+adaptive_maxpool = _declare("bnff_adaptive_maxpool", Value, Handle, Value, c_int, c_int)
 add = _declare("bnff_add", Value, Handle, Value, Value)
 mul = _declare("bnff_mul", Value, Handle, Value, Value)
 scale = _declare("bnff_scale", Value, Handle, c_char_p, Value, POINTER(ScaleOptions))
 mul_gate = _declare("bnff_mul_gate", Value, Handle, Value, Value)
 concat = _declare("bnff_concat", Value, Handle, POINTER(Value), c_int)
 slice = _declare("bnff_slice", Value, Handle, Value, c_int, c_int)
+channel_shuffle = _declare("bnff_channel_shuffle", Value, Handle, Value, c_int)
+resize = _declare("bnff_resize", Value, Handle, Value, POINTER(ResizeOptions))
 linear = _declare("bnff_linear", Value, Handle, c_char_p, Value, c_int, c_bool)
 output = _declare("bnff_output", None, Handle, Value)
 

@@ -5,7 +5,9 @@ of one color only, a node's level is at least those of the nodes it reads from, 
 level after level respects every dependency, and the nodes of an engine level form one region: with two colors that is the smallest
 number of changes between engine and PyTorch that the graph allows.
 """
-from . import _lower
+from . import _lower_elementwise, _lower_layers, _lower_maps  # noqa: F401 (they register their rules)
+from ._lower import consider, crosses, is_value
+from ._rewrite import rewrite
 
 
 class Level:
@@ -60,16 +62,33 @@ def _worth_it(nodes):
     return any(n.lowered.is_conv for n in nodes)
 
 
+def _reject(nodes, reason):
+    for node in nodes:
+        node.lowered, node.reason = None, reason
+
+
+def _strangers(trace, nodes):
+    """Nodes of the engine on both sides of a value that would enter or leave a region though its shape is none that crosses."""
+    found = {v.node for v in trace.outputs if is_value(v) and v.node and not crosses(v)}
+    for node in nodes:
+        for v in node.reads:
+            if v.node and not crosses(v) and (v.node.lowered or node.lowered and v in node.lowered.operands):
+                if v.node.level != node.level or not (v.node.lowered and node.lowered):
+                    found |= {v.node, node}
+    return [n for n in found if n.lowered]
+
+
 def partition(trace):
     """The levels of a trace, in order of execution."""
+    rewrite(trace)
     nodes = _needed(trace)
     for node in nodes:
-        _lower.consider(node)
+        consider(node)
     while True:
         levels = _level_nodes(nodes)
-        poor = [group for group in levels if group[0].lowered is not None and not _worth_it(group)]
-        if not poor:
+        strangers = _strangers(trace, nodes)
+        poor = [n for group in levels if group[0].lowered is not None and not _worth_it(group) for n in group]
+        if not strangers and not poor:
             return [Level(group[0].lowered is not None, group[0].grad, group) for group in levels]
-        for node in (n for group in poor for n in group):
-            node.lowered = None
-            node.reason = "alone between operators that run in PyTorch"
+        _reject(poor, "alone between operators that run in PyTorch")
+        _reject(strangers, "it makes a tensor of other dimensions that PyTorch reads")

@@ -1,5 +1,6 @@
 """A region: nodes of a trace as one graph of the engine, run by one autograd function."""
 import ctypes
+import time
 from ctypes import c_void_p
 
 import torch
@@ -19,48 +20,89 @@ class _Builder:
     def __init__(self):
         self.graph = _engine.Graph()
         self.engine = {}     # Value -> engine value
-        self.inputs = []     # Values, in the order of the graph's inputs
-        self.params = []     # per parameter of the graph: a Value, or ("fill", number, count) where PyTorch has none
+        self.inputs = []     # (Value, shape it is spread to or None), in the order of the graph's inputs
+        self.sizes = []      # per input: C, H, W
+        self.params = []     # per parameter of the graph: a Value, or a tensor of constants where PyTorch has none
         self.buffers = []    # per parameter: is it a running statistic?
         self.frozen_stats = []  # per parameter: the running mean of a BN that normalises with it
 
+    def _input(self, key, v, shape, sizes):
+        if key not in self.engine:
+            self.inputs.append((v, shape))
+            self.sizes.append(sizes)
+            self.engine[key] = self.graph.input(*sizes)
+        return self.engine[key]
+
     def value(self, v):
-        if v not in self.engine:
-            self.inputs.append(v)
-            self.engine[v] = self.graph.input(*chw(v))
-        return self.engine[v]
+        return self._input(v, v, None, chw(v))
+
+    def mask(self, v, shape, form=None):
+        """A tensor that does not depend on the input, spread to N x C x H x W or N x F (with the form of what it meets)."""
+        return self._input((v, shape), v, shape, form or (shape[1:] if len(shape) == 4 else (shape[1], 1, 1)))
 
     def _param(self, v, buffer=False, frozen=False):
         self.params.append(v)
         self.buffers.append(buffer)
         self.frozen_stats.append(frozen)
 
+    def _params(self, *given):
+        for v in given:
+            if v is not None:
+                self._param(v)
+
+    def _channels(self, x):
+        return n.value_channels(self.graph.handle, x)
+
     def conv2d(self, scope, x, weight, bias, kernel, stride, padding, dilation, groups):
-        self._param(weight)
-        if bias is not None:
-            self._param(bias)
+        self._params(weight, bias)
         return self.graph.conv2d(scope, x, weight.shape[0], kernel, stride, padding, dilation, groups, bias is not None)
 
-    def linear(self, scope, x, weight, bias):
+    def conv_transpose2d(self, scope, x, weight, bias, stride, padding, output_padding, dilation, groups):
+        self._params(weight, bias)
+        return self.graph.conv_transpose2d(scope, x, weight.shape[1] * groups, weight.shape[2:], stride, padding, output_padding, dilation, groups,
+                                           bias is not None)
+
+    def pad(self, x, top, bottom, left, right):
+        """Zeros around x; a negative number cuts rows or columns off. It is a depthwise convolution whose kernel has a single 1: with p zeros
+        on both sides of H rows and K rows in the kernel, the 1 in row p - top, there are H + 2p - K + 1 = H + top + bottom rows."""
+        p, q = max(top, bottom, 0), max(left, right, 0)
+        kernel, c = (2 * p - top - bottom + 1, 2 * q - left - right + 1), self._channels(x)
+        weight = torch.zeros(c, 1, *kernel)
+        weight[:, :, p - top, q - left] = 1
         self._param(weight)
-        if bias is not None:
-            self._param(bias)
+        return self.graph.conv2d("pad", x, c, kernel, (1, 1), (p, q), (1, 1), c, False)
+
+    def zeros(self, x):
+        """Zeros in the shape of x."""
+        self._param(torch.zeros(self._channels(x)))
+        return self.graph.scale("zeros", x, True, False, 1.0, 0.0)
+
+    def repeat_channel(self, x, channels):
+        """The only channel of x so many times."""
+        self._param(torch.ones(channels, 1, 1, 1))
+        return self.graph.conv2d("repeat", x, channels, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
+
+    def mean_channel(self, x):
+        """The mean of the channels of x, as one channel."""
+        self._param(torch.full((1, self._channels(x), 1, 1), 1 / self._channels(x)))
+        return self.graph.conv2d("mean", x, 1, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
+
+    def linear(self, scope, x, weight, bias):
+        self._params(weight, bias)
         return self.graph.linear(scope, x, weight.shape[0], bias is not None)
 
     def scale(self, scope, x, weight, bias, factor, offset):
-        for p in (weight, bias):
-            if p is not None:
-                self._param(p)
+        self._params(weight, bias)
         return self.graph.scale(scope, x, weight is not None, bias is not None, factor, offset)
 
     def batchnorm(self, scope, x, weight, bias, mean, var, batch_statistics, momentum, eps):
-        channels = n.value_channels(self.graph.handle, x)
+        channels = self._channels(x)
         affine = weight is not None or bias is not None
         if affine:
-            self._param(weight if weight is not None else ("fill", 1.0, channels))
-            self._param(bias if bias is not None else ("fill", 0.0, channels))
-        self._param(mean if mean is not None else ("fill", 0.0, channels), buffer=True, frozen=not batch_statistics)
-        self._param(var if var is not None else ("fill", 1.0, channels), buffer=True)
+            self._param(weight if weight is not None else torch.ones(channels))
+            self._param(bias if bias is not None else torch.zeros(channels))
+        self._param(mean if mean is not None else torch.zeros(channels), buffer=True, frozen=not batch_statistics)
+        self._param(var if var is not None else torch.ones(channels), buffer=True)
         return self.graph.batchnorm(scope, x, eps, momentum, affine)
 
 
@@ -77,6 +119,7 @@ class Region:
         self.nodes, self.outputs, self.context, self.pool = nodes, outputs, context, pool
         self.plans = {}
         self.runs = 0
+        self.seconds = 0.0  # spent in the engine, forward and backward
         builder = _Builder()
         for node in nodes:
             made = node.lowered.emit(builder)
@@ -88,18 +131,19 @@ class Region:
             builder.graph.check()
         except n.Error as error:
             raise CannotBuild(str(error)) from None
-        self.graph, self.inputs, self.params, self.buffers = builder.graph, builder.inputs, builder.params, builder.buffers
+        self.graph, self.params, self.buffers = builder.graph, builder.params, builder.buffers
+        self.inputs, self.spread = [v for v, _ in builder.inputs], [shape for _, shape in builder.inputs]
         self.frozen_stats = builder.frozen_stats
         if self.graph.param_count() != len(self.params):
             raise CannotBuild("its parameters were counted wrongly")
         self.trains = any(buffer and not frozen for buffer, frozen in zip(self.buffers, self._frozen_pairs()))
         self.batch = nodes[0].lowered.batch
-        self.input_sizes = [chw(v)[1:] for v in self.inputs]
+        self.input_sizes = [sizes[1:] for sizes in builder.sizes]
         # Tensors that autograd sees: feature maps, then parameters that learn; the buffers go by pointer.
-        self.learnable = [i for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if not buffer and not isinstance(p, tuple)]
-        self.statistics = [(i, p) for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if buffer and not isinstance(p, tuple)]
+        self.learnable = [i for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if not buffer and not isinstance(p, torch.Tensor)]
+        self.statistics = [(i, p) for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if buffer and not isinstance(p, torch.Tensor)]
         self.sources = self._sources()
-        self.fills = {i: torch.full((p[2],), p[1]) for i, p in enumerate(self.params) if isinstance(p, tuple)}
+        self.constants = {i: p for i, p in enumerate(self.params) if isinstance(p, torch.Tensor)}
 
     def _sources(self):
         """Per output: positions among the tensors that autograd sees of those it depends on."""
@@ -146,7 +190,7 @@ class Region:
 
     def __call__(self, fetch):
         """Run on the tensors that fetch(Value) gives; the outputs in order."""
-        maps = [fetch(v) for v in self.inputs]
+        maps = [fetch(v) if shape is None else fetch(v).detach().expand(shape) for v, shape in zip(self.inputs, self.spread)]
         weights = [fetch(self.params[i]) for i in self.learnable]
         statistics = [fetch(v) for _, v in self.statistics]
         grad = torch.is_grad_enabled() and any(t.requires_grad for t in (*maps, *weights))
@@ -179,7 +223,7 @@ class _Call:
         """Outputs and the run. update: running statistics take part; False leaves them alone (a repeated forward)."""
         region = self.region
         params = [None] * len(region.params)
-        for i, t in region.fills.items():
+        for i, t in region.constants.items():
             params[i] = t
         for i, t in zip(region.learnable, weights):
             params[i] = t if t.is_contiguous() else t.contiguous()
@@ -194,7 +238,9 @@ class _Call:
         maps_array = self._tensors(maps, region.input_sizes)
         arguments = n.ForwardArgs(size=ctypes.sizeof(n.ForwardArgs), inputs=maps_array, outputs=self._tensors(outputs, sizes), params=pointers)
         run.keep = (arguments, maps_array, pointers, params)
+        start = time.perf_counter()
         n.forward(run.handle, ctypes.byref(arguments))
+        region.seconds += time.perf_counter() - start
         if update and region.trains:
             for t, buffer in zip(self.statistics, buffers):
                 if t is buffer:
@@ -215,7 +261,9 @@ class _Call:
         incoming = self._tensors(gradients, sizes)
         outgoing = self._tensors(map_gradients, region.input_sizes) if any(g is not None for g in map_gradients) else None
         arguments = n.BackwardArgs(size=ctypes.sizeof(n.BackwardArgs), output_gradients=incoming, param_gradients=pointers, input_gradients=outgoing)
+        start = time.perf_counter()
         n.backward(run.handle, ctypes.byref(arguments))
+        region.seconds += time.perf_counter() - start
         run.release()
         return (*map_gradients, *weight_gradients)
 

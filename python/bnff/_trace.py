@@ -21,7 +21,8 @@ class Untraceable(Exception):
 
 class Value:
     """A tensor of the program: an input, an attribute of a module (parameter, buffer), or the result of a node."""
-    __slots__ = ("index", "kind", "where", "shape", "stride", "dtype", "device", "node", "is_parameter", "strided", "depends", "form", "outer", "__weakref__")
+    __slots__ = ("index", "kind", "where", "shape", "stride", "dtype", "device", "node", "is_parameter", "strided", "depends", "learns", "form",
+                 "outer", "__weakref__")
 
     def __init__(self, index, kind, where, tensor, node=None):
         self.index = index
@@ -35,8 +36,9 @@ class Value:
         self.node = node
         self.is_parameter = isinstance(tensor, torch.nn.Parameter)
         self.depends = kind == "input" and not self.is_parameter  # on the inputs of the model
+        self.learns = tensor.requires_grad
         self.outer = kind != "node"  # lies in memory that others than the program see
-        self.form = None    # (C, H, W) of a flattened feature map
+        self.form = None    # (C, H, W) of a feature map under another shape
 
     @property
     def is_leaf(self):
@@ -45,8 +47,13 @@ class Value:
 
 class Node:
     """One call of a torch function, or of a module or autograd function that runs as a whole."""
-    __slots__ = ("index", "func", "args", "kwargs", "reads", "outs", "out_spec", "name", "scope", "grad", "mutates", "random", "effect", "after",
+    __slots__ = ("index", "func", "args", "kwargs", "reads", "outs", "out_spec", "name", "scope", "grad", "mutates", "random", "effect", "after", "turn",
                  "lowered", "reason", "level", "bookkeeping")
+
+    @property
+    def aside(self):
+        """It computes nothing from the inputs: counts of batches, random masks, weights made of parameters."""
+        return self.bookkeeping or not any(v.depends for v in self.reads)
 
     def __init__(self, index, func, args, kwargs, reads, name, scope, grad):
         self.index, self.func, self.args, self.kwargs, self.reads = index, func, args, kwargs, reads
@@ -56,6 +63,7 @@ class Node:
         self.random = False  # draws from the random generator
         self.effect = False  # must run even if nothing reads its result
         self.after = []      # nodes that must have run before, besides the producers of what it reads
+        self.turn = None     # the node that draws random numbers, or is a whole call, before this one does
         self.lowered = None  # how it is built in the engine; None: it runs in PyTorch
         self.reason = ""     # why it runs in PyTorch
         self.level = 0
@@ -108,7 +116,9 @@ class Recorder(TorchFunctionMode):
         self.by_id = {}      # id of a fake tensor -> (weak reference, Value)
         self.of_real = {}    # id of a real tensor -> (the tensor, its fake)
         self.storages = {}   # storage -> ids of the fakes that lie in it
+        self.numbers = {}    # id of the fake of an input -> the number it holds, which the forward may ask for
         self.readers = {}    # Value -> nodes that read it
+        self.overwritten = {}  # Value whose memory was written through another one -> by what: it may not be read any more
         self.scopes = []     # names of the modules being called
         self.paused = 0
         self.last_random = None
@@ -157,6 +167,8 @@ class Recorder(TorchFunctionMode):
         found = self.by_id.get(id(fake))
         if not found or found[0]() is not fake:
             raise Untraceable("a tensor comes out of a call that cannot be seen into (a scripted function, for instance)")
+        if found[1] in self.overwritten:
+            raise Untraceable(f"{self.overwritten[found[1]]} writes into a tensor that others share the memory of")
         return found[1]
 
     def to_fake(self, x):
@@ -164,11 +176,13 @@ class Recorder(TorchFunctionMode):
             return x
         return self.fake_of(x)
 
-    def add_input(self, tensor):
+    def add_input(self, tensor, known):
         fake = self.fakes.from_tensor(tensor)
         value = self.new_value("input", len(self.trace.inputs), tensor)
         self.trace.inputs.append(value)
         self.of_real[id(tensor)] = (tensor, fake)
+        if known:
+            self.numbers[id(fake)] = tensor.item()
         self.bind(fake, value)
         return fake
 
@@ -179,6 +193,8 @@ class Recorder(TorchFunctionMode):
 
     def record(self, func, name, args, kwargs, run):
         """Add a node for func(*args, **kwargs) (fakes) and return run()'s result, bound to its values."""
+        if torch.is_autocast_enabled("cpu"):
+            raise Untraceable("it enters autocast")
         leaves, spec = pytree.tree_flatten((args, kwargs))
         tensors = [x for x in leaves if _is_tensor(x)]
         values = {id(x): self.value_of(x) for x in tensors}
@@ -188,7 +204,7 @@ class Recorder(TorchFunctionMode):
         mutated = [x for x, version in before if x._version != version]
         out_tensors = [x for x in out_leaves if _is_tensor(x)]
         if not out_tensors and not mutated:
-            if name in ASKS:
+            if name in ASKS or (name.startswith("sym_") and not tensors):  # arithmetic with sizes
                 return result
             raise Untraceable(f"it calls {name}, whose result depends on the numbers")
         if name in REFUSED or any(not _is_tensor(x) for x in out_leaves if x is not None):
@@ -213,34 +229,38 @@ class Recorder(TorchFunctionMode):
             node.outs.append(value)
             self.bind(x, value)
         node.out_spec = out_spec
-        node.bookkeeping = bool(node.mutates) and all(v.outer and not v.depends for v in node.reads)
+        node.bookkeeping = bool(node.mutates) and all(v.outer and not (v.depends and v.dtype.is_floating_point) for v in node.reads)
         return result
 
     def note_order(self, node, mutated):
         """What a node that writes into a tensor, or draws random numbers, must come after."""
         for x in mutated:
-            if x.layout == torch.strided and len(self.storages.get(x.untyped_storage()._cdata, ())) > 1:
-                raise Untraceable(f"{node.name} writes into a tensor that others share the memory of")
             value = self.value_of(x)
             node.mutates.append(value)
             node.effect |= value.outer
             node.after += self.readers.get(value, [])
+            if x.layout == torch.strided:
+                for other in [self.by_id[key][1] for key in self.storages.get(x.untyped_storage()._cdata, ()) if key != id(x)]:
+                    if other.outer:
+                        raise Untraceable(f"{node.name} writes into a tensor that others share the memory of")
+                    self.overwritten[other] = node.name
+                    node.after += self.readers.get(other, [])
         node.random = any(word in node.name for word in RANDOM)
         if node.random or node.name.startswith("module "):
             node.effect = True
-            if self.last_random:
-                node.after.append(self.last_random)
-            self.last_random = node
+            node.turn, self.last_random = self.last_random, node
         for value in node.reads:
             self.readers.setdefault(value, []).append(node)
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if func is torch._C._set_grad_enabled:
+        if func is torch._C._set_grad_enabled or (func is torch._assert and not _is_tensor(args[0])):
             return func(*args, **kwargs)
         if self.paused:
             args, kwargs = pytree.tree_map(self.to_fake, (args, kwargs))
             return func(*args, **kwargs)
+        if func is torch.Tensor.item and id(args[0]) in self.numbers:
+            return self.numbers[id(args[0])]
         if kwargs.get("out") is not None:
             raise Untraceable("it writes into a tensor given as out=")
         args, kwargs = pytree.tree_map(self.to_fake, (args, kwargs))
@@ -364,8 +384,9 @@ class _Untouched:
         return changed
 
 
-def record(module, forward, args, kwargs):
-    """The Trace of forward(*args, **kwargs), a method of module. Raises Untraceable, or what forward raises."""
+def record(module, forward, args, kwargs, known=()):
+    """The Trace of forward(*args, **kwargs), a method of module. Raises Untraceable, or what forward raises. known: positions among the flat
+    arguments of tensors of one number that the trace may depend on."""
     if any(isinstance(m, torch.jit.ScriptModule) for m in module.modules()):
         raise Untraceable("it holds a scripted module")
     recorder = Recorder(module)
@@ -374,7 +395,7 @@ def record(module, forward, args, kwargs):
     _active.recorder = recorder
     try:
         with torch.inference_mode(False), torch.set_grad_enabled(grad), torch.autocast("cpu", enabled=False), _Patches(recorder):
-            fakes = [recorder.add_input(x) if _is_tensor(x) else x for x in leaves]
+            fakes = [recorder.add_input(x, i in known) if _is_tensor(x) else x for i, x in enumerate(leaves)]
             fake_args, fake_kwargs = pytree.tree_unflatten(fakes, spec)
             with recorder.fakes, recorder:
                 result = forward(*fake_args, **fake_kwargs)

@@ -1,17 +1,20 @@
 """python -m bnff.bench: a training step in eager PyTorch, through torch.compile (inductor), and through bnff.compile.
 
 Each way has a process of its own, so that peak memory is its own; the steps of all ways take turns, so that all see the same machine.
-A step is forward, cross-entropy, backward and an update by SGD with momentum, on the same random images.
+A step is forward, cross-entropy, backward and an update by fused SGD with momentum, on the same random images. A run of multiply-adds before
+and after each step tells whether the machine was disturbed (below 94 % of the best such run): then the step is taken again, at most three times.
 """
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 
-WAYS = ("eager", "inductor", "bnff")
+WAYS = ("contiguous", "eager", "inductor", "bnff")  # eager is channels_last, PyTorch's faster format
+DISTURBED, RETAKES, PROBE_SECONDS = 0.94, 3, 0.005
 
 
 def build(name):
@@ -24,84 +27,150 @@ def build(name):
         return getattr(models, name)()
 
 
-def serve(name, way, batch, size, threads):
+def batches(count, batch, size, varied):
+    """Random images and labels: the same at every step, or, varied, of ten classes that can be told apart, other ones at every step."""
+    import torch
+    g = torch.Generator().manual_seed(0)
+    kinds = torch.randn(10, 3, 8, 8, generator=g)
+    images, labels = torch.randn(batch, 3, size, size, generator=g), torch.randint(0, 1000, (batch,), generator=g)
+    for _ in range(count):
+        if varied:
+            labels = torch.randint(0, 10, (batch,), generator=g)
+            images = torch.nn.functional.interpolate(kinds[labels], size) + torch.randn(batch, 3, size, size, generator=g)
+        yield images, labels
+
+
+def serve(name, way, a):
     """One way in this process: a step for every line read, its time and loss for every line written."""
     import torch
-    if threads:
-        torch.set_num_threads(threads)
+    if a.threads:
+        torch.set_num_threads(a.threads)
     torch.manual_seed(0)
     model = build(name).train()
-    images, labels = torch.randn(batch, 3, size, size), torch.randint(0, 1000, (batch,))
-    if way != "bnff":
-        model, images = model.to(memory_format=torch.channels_last), images.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-    run = model
+    if way in ("eager", "inductor"):
+        model = model.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
+    run, engine_seconds = model, lambda: 0.0
     if way == "inductor":
         run = torch.compile(model)
     elif way == "bnff":
         import bnff
+        from ._explain import engine_seconds as of_model
         run = bnff.compile(model)
-    for _ in sys.stdin:
-        start = time.perf_counter()
+        engine_seconds = lambda: of_model(model)  # noqa: E731
+    for (images, labels), _ in zip(batches(1 << 30, a.batch, a.size, a.losses), sys.stdin):
+        if way in ("eager", "inductor"):
+            images = images.to(memory_format=torch.channels_last)
+        before, start = engine_seconds(), time.perf_counter()
         loss = torch.nn.functional.cross_entropy(run(images), labels)
-        optimizer.zero_grad()
         loss.backward()
+        computed = time.perf_counter()
         optimizer.step()
-        seconds = time.perf_counter() - start
+        optimizer.zero_grad()
+        end = time.perf_counter()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        print(json.dumps({"seconds": seconds, "loss": loss.item(), "peak": peak}), flush=True)
+        print(json.dumps({"seconds": end - start, "gradients": computed - start, "engine": engine_seconds() - before, "loss": loss.item(), "peak": peak}),
+              flush=True)
 
 
 class Server:
-    def __init__(self, name, way, arguments):
-        command = [sys.executable, "-m", "bnff.bench", name, "--serve", way, "-b", str(arguments.batch), "-s", str(arguments.size), "-t", str(arguments.threads)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.way, self.seconds, self.losses, self.peak = way, [], [], 0
+    def __init__(self, name, way, a):
+        command = [sys.executable, "-m", "bnff.bench", name, "--serve", way, "-b", str(a.batch), "-s", str(a.size), "-t", str(a.threads)]
+        self.process = subprocess.Popen(command + ["--losses"] * bool(a.losses), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                                        env={"THP_MEM_ALLOC_ENABLE": "1", **os.environ})  # the engine asks for huge pages too
+        self.way, self.answers, self.retaken = way, [], 0
 
-    def step(self, keep):
+    def step(self):
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
             raise RuntimeError(f"{self.way} ended with status {self.process.wait()}")
-        answer = json.loads(line)
-        self.losses.append(answer["loss"])
-        self.peak = answer["peak"]
-        if keep:
-            self.seconds.append(answer["seconds"])
+        return json.loads(line)
 
     def stop(self):
         self.process.stdin.close()
         self.process.wait()
 
+    def result(self, batch):
+        seconds = [x["seconds"] for x in self.answers]
+        return {"images_per_second": batch / statistics.median(seconds), "seconds": seconds, "retaken": self.retaken, "losses": [x["loss"] for x in self.answers],
+                "peak_bytes": self.answers[-1]["peak"], "gradient_seconds": statistics.median(x["gradients"] for x in self.answers),
+                "engine_share": statistics.median(x["engine"] / x["gradients"] for x in self.answers)}
 
-def measure(name, arguments):
+
+class Probes:
+    """What the machine does in multiply-adds, now and at best."""
+
+    def __init__(self, threads):
+        from . import _engine, _native
+        context = _engine.context_for(threads)
+        self.measure = lambda: _native.measure_fma(context.handle, PROBE_SECONDS)
+        self.rates = [self.measure() for _ in range(40)]
+
+    def calm(self):
+        time.sleep(0.01)  # the threads of the way that ran may still spin
+        before = self.rates[-1]
+        self.rates.append(self.measure())
+        return min(before, self.rates[-1]) >= DISTURBED * max(self.rates)
+
+
+def start(name, a):
     servers = []
-    for way in arguments.ways:
-        server = Server(name, way, arguments)
+    for way in a.ways:
+        server = Server(name, way, a)
         try:
-            for _ in range(arguments.warm_up):
-                server.step(False)
+            for _ in range(a.warm_up):
+                server.step()
             servers.append(server)
         except RuntimeError as error:
             print(f"{name}: {error}", file=sys.stderr)
-    for _ in range(arguments.repeat):
+    return servers
+
+
+def measure(name, a):
+    servers, probes = start(name, a), Probes(a.threads)
+    for _ in range(a.repeat):
         for server in servers:
-            server.step(True)
+            for attempt in range(RETAKES + 1):
+                answer = server.step()
+                if probes.calm() or attempt == RETAKES:
+                    break
+                server.retaken += 1
+            server.answers.append(answer)
     for server in servers:
         server.stop()
-    return {s.way: {"images_per_second": arguments.batch / statistics.median(s.seconds), "seconds": s.seconds, "peak_bytes": s.peak, "losses": s.losses}
-            for s in servers}
+    return {s.way: s.result(a.batch) for s in servers}
 
 
 def show(name, result):
-    others = [v for way, v in result.items() if way != "bnff"]
+    others = {way: v for way, v in result.items() if way != "bnff"}
     for way, v in result.items():
-        line = f"{name:18} {way:9} {v['images_per_second']:8.2f} images/s  peak {v['peak_bytes'] / 2**20:7.0f} MiB  last loss {v['losses'][-1]:.5f}"
-        if way == "bnff" and others:
-            best = max(o["images_per_second"] for o in others)
-            line += f"  {v['images_per_second'] / best:.2f} x the better other, {v['peak_bytes'] / others[0]['peak_bytes']:.2f} of its memory"
+        line = (f"{name:18} {way:10} {v['images_per_second']:8.2f} images/s  {statistics.median(v['seconds']):8.4f} s a step  "
+                f"peak {v['peak_bytes'] / 2**20:6.0f} MiB  {v['retaken']} retaken")
+        if way == "bnff":
+            line += f"  {100 * v['engine_share']:.1f} % of forward and backward in the engine"
+            if others:
+                best = max(others, key=lambda way: others[way]["images_per_second"])
+                line += f"  {v['images_per_second'] / others[best]['images_per_second']:.2f} x {best}"
+                line += f", {v['peak_bytes'] / min(o['peak_bytes'] for o in others.values()):.2f} of the least other memory"
         print(line, flush=True)
+
+
+def compare_losses(name, a):
+    """How far the losses of the ways are from those of eager in PyTorch's own memory format, over a.losses steps of training."""
+    servers = start(name, a)
+    for _ in range(a.losses):
+        for server in servers:
+            server.answers.append(server.step())
+    for server in servers:
+        server.stop()
+    losses = {s.way: [x["loss"] for x in s.answers] for s in servers}
+    for way in losses:
+        far = [abs(x - y) for x, y in zip(losses[way], losses["contiguous"])]
+        print(f"{name:18} {way:10} loss {losses[way][0]:.4f} to {losses[way][-1]:.4f}, from contiguous at most {max(far):.2e}, on average {statistics.mean(far):.2e}",
+              flush=True)
+    return losses
 
 
 def main():
@@ -111,17 +180,25 @@ def main():
     p.add_argument("-s", "--size", type=int, default=224, help="image side")
     p.add_argument("-t", "--threads", type=int, default=0)
     p.add_argument("-r", "--repeat", type=int, default=5, help="steps that count, of each way in turn")
-    p.add_argument("--warm-up", type=int, default=2, help="steps before, with the compilation")
-    p.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    p.add_argument("--warm-up", type=int, default=None, help="steps before, with the compilation (2; none with --losses)")
+    p.add_argument("--ways", nargs="+", choices=WAYS, default=None, help="those to run (all but contiguous)")
+    p.add_argument("--losses", type=int, nargs="?", const=1, default=0, metavar="STEPS", help="compare the losses of so many steps, not times")
     p.add_argument("--json", metavar="FILE", help="write the figures there too")
     p.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.serve:
-        return serve(a.models[0], a.serve, a.batch, a.size, a.threads)
+        return serve(a.models[0], a.serve, a)
+    a.ways = a.ways or (["contiguous", "eager", "bnff"] if a.losses else ["eager", "inductor", "bnff"])
+    if a.losses and "contiguous" not in a.ways:
+        p.error("--losses compares with contiguous: name it in --ways")
+    a.warm_up = a.warm_up if a.warm_up is not None else 0 if a.losses else 2
     results = {}
     for name in a.models:
-        results[name] = measure(name, a)
-        show(name, results[name])
+        if a.losses:
+            results[name] = compare_losses(name, a)
+        else:
+            results[name] = measure(name, a)
+            show(name, results[name])
     if a.json:
         with open(a.json, "w", encoding="utf-8") as file:
             json.dump({"batch": a.batch, "size": a.size, "models": results}, file, indent=1)

@@ -1,5 +1,7 @@
 """What the tests share: one step of a module, distances to float64, and a module that surely ran in the engine."""
 import copy
+import random
+import warnings
 
 import torch
 from torch.utils import _pytree as pytree
@@ -90,3 +92,50 @@ def pair(seed=0, **k):
     model = Small(**k)
     eager = copy.deepcopy(model)
     return bnff.compile(model), eager
+
+
+def check(model, x, seed=1, regions=None):
+    """Two training steps of the compiled model and of a copy in eager, with the same random numbers. The explanation."""
+    eager = copy.deepcopy(model)
+    bnff.compile(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in range(2):
+            results = []
+            for m in (model, eager):
+                torch.manual_seed(i)
+                random.seed(i)
+                m.zero_grad()
+                results.append(step(m, x))
+            for a, b in zip(*results):
+                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+            assert_close_models(model, eager)
+    explanation = bnff.explain(model, x)
+    if regions is not None:
+        assert len(explanation.regions) == regions, str(explanation)
+    return explanation
+
+
+def body(c=16):
+    nn = torch.nn
+    return nn.Sequential(nn.Conv2d(3, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.SiLU(),
+                         nn.Conv2d(c, c, 3, padding=1, bias=False), nn.BatchNorm2d(c), nn.SiLU())
+
+
+class With(torch.nn.Module):
+    """A body, something in between, and a body after it."""
+
+    def __init__(self, between):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = body(), torch.nn.Sequential(torch.nn.Conv2d(16, 16, 3, padding=1, bias=False), torch.nn.BatchNorm2d(16), torch.nn.SiLU())
+        self.between = between
+        self.fc = torch.nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = self.between(self.first(x))
+        return self.fc(self.second(x).mean((2, 3)))
+
+
+def x(n=4, size=10):
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))

@@ -56,6 +56,26 @@ def test_training_steps_and_dynamic_batch():
     assert model.bn1.num_batches_tracked == 5
 
 
+def test_dynamic_from_the_start():
+    """Every size is an input of the graph then, and so are the numbers of the layers, as tensors."""
+    class Resized(Small):
+        def forward(self, x):
+            h, w = x.shape[2:]
+            x = torch.nn.functional.interpolate(torch.nn.functional.avg_pool2d(x, 2), size=(h - 1, w), mode="bilinear")
+            return super().forward(torch.nn.functional.pad(x, (0, 0, 0, h - x.shape[2])))
+    torch.manual_seed(0)
+    model = Resized()
+    eager = copy.deepcopy(model)
+    made = []
+    torch._dynamo.reset()
+    run = torch.compile(model, backend=lambda *a, **k: made.append(backend(*a, **k)) or made[-1], dynamic=True)
+    for batch, height, width in ((4, 12, 12), (3, 12, 14), (5, 10, 13)):
+        x = torch.randn(batch, 3, height, width)
+        step(run, x), step(eager, x)
+    assert_close_models(model, eager)
+    assert len(made) <= 2 and ran(made) == 3
+
+
 def test_graph_break():
     class Broken(Small):
         def forward(self, x):

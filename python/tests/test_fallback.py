@@ -10,61 +10,17 @@ from torch import nn
 
 import bnff
 from bnff._compile import Declined
-from support import Small, assert_close_models, pair, programs, step
-
-
-def check(model, x, seed=1, regions=None):
-    """One training step of the compiled model and of a copy in eager, with the same random numbers. The explanation."""
-    eager = copy.deepcopy(model)
-    bnff.compile(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for i in range(2):
-            results = []
-            for m in (model, eager):
-                torch.manual_seed(i)
-                random.seed(i)
-                m.zero_grad()
-                results.append(step(m, x))
-            for a, b in zip(*results):
-                torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
-            assert_close_models(model, eager)
-    explanation = bnff.explain(model, x)
-    if regions is not None:
-        assert len(explanation.regions) == regions, str(explanation)
-    return explanation
-
-
-def body(c=16):
-    return nn.Sequential(nn.Conv2d(3, c, 3, padding=1), nn.BatchNorm2d(c), nn.SiLU(), nn.Conv2d(c, c, 3, padding=1), nn.BatchNorm2d(c), nn.SiLU())
-
-
-class With(nn.Module):
-    """A body, something in between, and a body after it."""
-
-    def __init__(self, between):
-        super().__init__()
-        torch.manual_seed(0)
-        self.first, self.second = body(), nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.BatchNorm2d(16), nn.SiLU())
-        self.between = between
-        self.fc = nn.Linear(16, 4)
-
-    def forward(self, x):
-        x = self.between(self.first(x))
-        return self.fc(self.second(x).mean((2, 3)))
-
-
-def x(n=4, size=10):
-    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+from support import Small, With, assert_close_models, body, check, pair, programs, step, x
 
 
 BETWEEN = {
-    "softplus": lambda y: F.softplus(y), "group_norm": lambda y: F.group_norm(y, 4), "pad": lambda y: F.pad(y, (0, 1, 0, 1)),
+    "softplus": lambda y: F.softplus(y), "group_norm": lambda y: F.group_norm(y, 4), "pad_with_ones": lambda y: F.pad(y, (0, 1, 0, 1), value=1.0),
     "reflect": lambda y: F.pad(y, (1, 1, 1, 1), mode="reflect"), "clamp": lambda y: y.clamp(-1, 0.5), "where": lambda y: torch.where(y > 0, y, 0.1 * y),
-    "dropout": lambda y: F.dropout(y, 0.3, True), "dropout2d": lambda y: F.dropout2d(y, 0.3, True), "transpose": lambda y: y.transpose(2, 3),
+    "alpha_dropout": lambda y: F.alpha_dropout(y, 0.3, True), "transpose": lambda y: y.transpose(2, 3),
     "roll": lambda y: torch.roll(y, 1, 2), "no_grad": lambda y: y + torch.no_grad()(lambda z: z.square())(y), "detach": lambda y: y + y.detach(),
     "einsum": lambda y: torch.einsum("nchw,nkhw->nchw", y, y), "view_write": lambda y: write_view(y), "float64": lambda y: y.double().square().float(),
-    "expand": lambda y: y * torch.ones(1, 1, 1, 10), "spatial_gate": lambda y: y * torch.sigmoid(y.mean(1, keepdim=True)), "scalars": lambda y: 1 - (2 * y - 3) / 4,
+    "grow": lambda y: y.mean((2, 3), keepdim=True) * torch.ones(1, 1, 10, 10), "bicubic": lambda y: F.interpolate(y, scale_factor=2, mode="bicubic"),
+    "halves": lambda y: torch.cat(torch.chunk(y, 2, 0)[::-1]), "five": lambda y: y.view(4, 4, 4, 10, 10).sum(1).repeat(1, 4, 1, 1), "largest_channel": lambda y: y * torch.sigmoid(y.max(1, keepdim=True)[0]),
 }
 
 
@@ -222,6 +178,24 @@ def test_autocast_runs_in_float32_and_says_so_once():
             ours(x())
     b = step(eager, x())
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_autocast_inside_a_forward():
+    """What runs under it is compiled by itself."""
+    class Net(With):
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                y = self.second(self.first(x))
+            return self.fc(y.float().mean((2, 3)))
+    torch.manual_seed(0)
+    model = Net(nn.Identity())
+    eager = copy.deepcopy(model)
+    bnff.compile(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        a, b = step(model, x()), step(eager, x())
+    torch.testing.assert_close(a, b, rtol=0.1, atol=0.1)  # eager computes in bfloat16, of 8 bits
+    assert len(bnff.explain(model, x()).parts) == 2
 
 
 def test_one_warning():

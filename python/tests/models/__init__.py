@@ -2,7 +2,7 @@
 from bnff.models import DenseNet, densenet121, resnet18, resnet50, resnext50_32x4d, vgg11_bn, wide_resnet50_2
 from .inception import googlenet, inception_v3
 from .mobile import efficientnet_b0, mnasnet1_0, mobilenet_v2, mobilenet_v3_small, regnet_y_400mf, shufflenet_v2_x1_0, squeezenet1_1
-from .other import Branches, UNet
+from .other import Branches, UNet, UNetBilinear
 
 # Numbers of parameters that torchvision documents, with 1000 classes.
 PARAMETERS = {

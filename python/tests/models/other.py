@@ -46,6 +46,10 @@ class UNet(nn.Module):
         return self.outc(x)
 
 
+def UNetBilinear(**k):
+    return UNet(bilinear=True, **k)
+
+
 class Branches(nn.Module):
     """Two paths that meet by addition, one that meets by concatenation, a gate, an odd kernel, a branch on the shape, two results."""
 
