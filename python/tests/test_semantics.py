@@ -2,6 +2,7 @@
 import copy
 import gc
 import io
+import os
 import pickle
 
 import pytest
@@ -394,24 +395,38 @@ def test_attribute_read_in_forward_is_followed():
     both(model, eager, images())
 
 
+def resident():
+    gc.collect()
+    with open("/proc/self/statm", encoding="utf-8") as statm:
+        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def train(model, sizes):
+    """A step on images of each (batch, side)."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+    for batch, side in sizes:
+        optimizer.zero_grad()
+        model(images(batch, side)).sum().backward()
+        optimizer.step()
+
+
 def test_no_leak_over_many_steps():
-    import resource
     ours, _ = pair(channels=8)
-    optimizer = torch.optim.SGD(ours.parameters(), 0.01)
-    x = images(2, 8)
+    train(ours, [(2, 8)] * 100)
+    before = resident()
+    train(ours, [(2, 8)] * 1000)
+    assert resident() - before < 4 << 20
 
-    def train(steps):
-        for _ in range(steps):
-            optimizer.zero_grad()
-            ours(x).sum().backward()
-            optimizer.step()
-        gc.collect()
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * resource.getpagesize()
 
-    train(100)
-    before = train(1)
-    assert train(1000) - before < 4 << 20
+def test_no_leak_over_many_sizes():
+    """Twenty sizes in turns, four more than plans are kept: every step plans anew."""
+    ours, _ = pair(channels=8)
+    sizes = [(batch, side) for batch in (1, 2, 3, 5, 7) for side in (8, 11, 16, 24)]
+    train(ours, sizes * 3)
+    before = resident()
+    train(ours, sizes * 10)
+    assert len(ours.forward.programs) == 16
+    assert resident() - before < 8 << 20
 
 
 def test_graph_dropped_without_backward_gives_its_memory_back():
