@@ -95,7 +95,8 @@ def test_whole_gradient(name, monkeypatch):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_evaluation(name):
     ours, eager, exact = twins(build(name).eval())
-    x = torch.randn(2, 3, SIZES.get(name, SIZE), SIZE)
+    size = SIZES.get(name, SIZE)
+    x = torch.randn(2, 3, size, size)
     with torch.no_grad():
         a, b, c = (tensors(m(x.to(next(m.parameters()).dtype))) for m in (ours, eager, exact))
     for u, v, w in zip(a, b, c):
