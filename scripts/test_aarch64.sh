@@ -26,7 +26,7 @@ compile() { # output, flags and source
     "$cc" $flags "$@" -c -o "$object"
     objects="$objects $object"
 }
-for file in gemm_tile peak step_depthwise step_elementwise step_sums step_windows table update; do
+for file in $(sed -n "s/^kernel_files = files(\(.*\))$/\1/p" "$root/src/kernels/meson.build" | sed "s/\.c'//g; s/[',]/ /g"); do
     compile "neon_$file" $kernel_flags -DBF_ISA=neon -DBF_VECTOR=4 -DBF_NEON "$root/src/kernels/$file.c"
     compile "plain_$file" $kernel_flags -DBF_ISA=plain -DBF_VECTOR=4 "$root/src/kernels/$file.c"
 done
@@ -38,7 +38,7 @@ test_flags="-O1 -I$root/tests/kernels/cross -I$root/tests"
 compile support $test_flags -DCROSS_CMOCKA_MAIN -DBNFF_TESTS_DIR="\"$root/tests\"" "$root/tests/support.c"
 
 failed=0
-for test in dispatch gemm elementwise activations sums windows update; do
+for test in dispatch gemm elementwise activations sums windows moves update winograd; do
     "$cc" $flags $test_flags "$root/tests/kernels/test_$test.c" $objects -static -pthread -lm -o "$out/test_$test"
     echo "# $test"
     "$qemu" "$out/test_$test" || failed=1

@@ -91,7 +91,7 @@ typedef struct bf_dw_line {
 typedef struct bf_dw {
     const bf_dw_line *lines;
     int count, taps, step, pad, dilation, width;
-    bf_prefetch *prefetch; /* or NULL; a step with each block of BF_DW_BLOCK outputs */
+    bf_prefetch *prefetch; /* or NULL; a step with each vector of BF_DW_BLOCK outputs */
 } bf_dw;
 
 #define BF_KERNEL(name, args) void (*name) args;

@@ -56,6 +56,39 @@ void BF_ISA_NAME(permute)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t
     }
 }
 
+/* Lane l of a vector gets lane l/G*G + i: of the vector itself, or of the vectors before where a group is longer than one. */
+BF_INLINE void spread_any(float *dst, const float *src, int n, const int G, const int C)
+{
+    for (int j = 0; j < n; j++, src += C, dst += C)
+        BF_UNROLL
+        for (int lane = 0; lane < C; lane += V) {
+            const vf v = v_load(src + lane);
+            BF_UNROLL
+            for (int i = 0; i < G; i++) {
+                vf out;
+                if (G < V) {
+                    vi from;
+                    BF_UNROLL
+                    for (int l = 0; l < V; l++) from[l] = l / G * G + i;
+                    out = __builtin_shuffle(v, from);
+                } else {
+                    out = v_set(src[lane / G * G + i]);
+                }
+                v_store(dst + (ptrdiff_t)i * n * C + lane, out);
+            }
+        }
+}
+
+void BF_ISA_NAME(spread)(float *dst, const float *src, int n, int c, int group)
+{
+    switch (group) {
+    case 2: BF_BY_C(c, spread_any, dst, src, n, 2); break;
+    case 4: BF_BY_C(c, spread_any, dst, src, n, 4); break;
+    case 8: BF_BY_C(c, spread_any, dst, src, n, 8); break;
+    default: BF_BY_C(c, spread_any, dst, src, n, 16); break;
+    }
+}
+
 /* -- pixels -- */
 
 BF_INLINE void blend_any(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, const bf_blend *blend, int n, const int c)

@@ -162,14 +162,14 @@ static void fetch(const bf_cell *cell, memory *m, const bf_program *load, int va
     bf_prefetch_load(cell, &m->prefetch, load, value, block, block + 1, first, first + count < all ? first + count : all);
 }
 
-/* Spread the lines over the blocks of outputs of `rows` rows. */
-static void pace(memory *m, int rows, int width)
+/* Spread the lines over the vectors of blocks of outputs of `rows` rows: in bursts they would fill the miss buffers, and loads wait. */
+static void pace(const bf_cell *cell, memory *m, int rows, int width, ptrdiff_t ld)
 {
     bf_prefetch *p = &m->prefetch;
     size_t lines = 0;
     for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
     p->current = 0;
-    p->lines_per_step = (int)(lines / ((size_t)rows * (size_t)(width / BF_DW_BLOCK) + 1)) + 1;
+    p->lines_per_step = (int)(lines / ((size_t)rows * (size_t)((width - 1) / BF_DW_BLOCK + 1) * (size_t)(ld / cell->k->vector))) + 1;
 }
 
 /* -- spreading the rows of groups -- */
@@ -227,7 +227,7 @@ static void forward_image(const bf_cell *cell, memory *m, int image, int block)
         seen = last;
         m->prefetch.count = 0;
         fetch(cell, m, &task->load[0], task->x, block, x.first + (size_t)last * x.width, (size_t)(d->strip * d->sh) * x.width);
-        pace(m, end - row, d->ow);
+        pace(cell, m, end - row, d->ow, x.ld);
         float *to = m->tile ? m->tile : bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * x.ld;
         for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, packed, oh, to + (ptrdiff_t)(oh - row) * d->ow * x.ld);
         if (!m->tile) continue;
@@ -303,7 +303,7 @@ static void backward_image(site *s, int image, int block)
         m->prefetch.count = 0;
         if (s->sums) fetch(cell, m, &task->load[0], task->x, block, pixel + count, (size_t)d->strip * s->x.width);
         fetch(cell, m, &task->load[1], task->dy, block, s->dy.first + (size_t)summed * s->dy.width, (size_t)((d->strip - 1) / d->sh + 1) * s->dy.width);
-        pace(m, end - row, d->w);
+        pace(cell, m, end - row, d->w, s->dy.ld);
         float *to = m->tile ? m->tile : s->want_dx ? bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * s->dy.ld : NULL;
         for (int ih = row; ih < end; ih++) backward_row(s, ih, s->sums ? bf_row(&s->x, ih) : NULL, s->want_dx ? to + (ptrdiff_t)(ih - row) * d->w * s->dy.ld : NULL);
         if (!m->tile) continue;
