@@ -92,7 +92,8 @@ def test_whole_gradient(name, monkeypatch):
         assert_no_worse(distances, what)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# Inception's activations die out in evaluation before any training: the result is the last bias, and eager's distance says nothing of its layers.
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "inception_v3"])
 def test_evaluation(name):
     ours, eager, exact = twins(build(name).eval())
     size = SIZES.get(name, SIZE)
