@@ -24,7 +24,7 @@ BF_INLINE void row_line(vf *sum, const bf_dw_line *line, int from, int width, in
     }
 }
 
-/* P outputs from `first` on. Three lines of three taps are one stretch of instructions: 72 to 90 % of the multiply-adds' peak from L1. */
+/* P outputs from `first` on. Three lines of three taps are one stretch of instructions. */
 BF_INLINE void row_block(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int first, int lane, const bool edge, const int K,
                          const int S, const int C, const int P)
 {
