@@ -86,6 +86,7 @@ static double choose_grid(bf_grid *g, int cells, size_t l2, const tile_cost *t)
     for (int n = images; n > 1; n--) try_tiles(g, &cost, cells, g->height, n, l2, t);
     for (int parts = 1; parts <= g->height; parts = parts < 32 ? parts + 1 : (parts + parts / 16 + cells) / cells * cells)
         try_tiles(g, &cost, cells, ((g->height - 1) / parts / t->multiple + 1) * t->multiple, 1, l2, t);
+    if (!g->rows) try_tiles(g, &cost, cells, t->multiple, 1, l2, t); /* every tile tried outgrew L2 many times, and the steps passed this one by */
     return cost;
 }
 

@@ -92,6 +92,7 @@ bnff.check("a file a pass", sorted(os.listdir("dump")) == ["00-network.txt", "01
 bnff.check("a placement for every node", len(open("dump/07-fuse.txt").readlines()) == len(open("dump/06-share.txt").readlines()) - 1, "")
 
 # -- Environment -------------------------------------------------------------------------------------------------------------
+bnff("caches of which a row takes many times as much", "plan resnet18 -b 1", out="^Plan of a training step: 1 image of 224 x 224", env={"BNFF_CACHES": "4K,8K,16K"})
 bnff("caches to plan for", "plan resnet20 -b 2 --json", out='"modelled_line_bytes"', env={"BNFF_CACHES": "32K,256K,4M"})
 for wrong in "32K,256K", "32K,32K,4M", "32K,256K,4M,", "0,256K,4M", "-1,2,3", "32K,256K,99999999999999999999M", "1,2,x":
     bnff(f"caches of {wrong}", "plan resnet20", code=2, err=f"BNFF_CACHES={wrong}", env={"BNFF_CACHES": wrong})
