@@ -73,7 +73,7 @@ class Probes:
         for _ in range(2):
             time.sleep(0.02)
             best = max(best, self.bnff.ask("probe")["fma_gflops"])
-            if self.rates and best >= DISTURBED * max(self.rates):
+            if best >= DISTURBED * max(self.rates, default=0):
                 break
         self.rates.append(best)
         return best

@@ -36,7 +36,8 @@ class Machine:
 
 
 calm = [100.0] * 40
-for name, rates, taken in (("calm: once", [95, 100], 1), ("a low probe behind it: again, and the next sample too has it before it", [90, 100, 100], 3),
+for name, rates, taken in (("calm: once", [95, 100], 1), ("a low probe, calm when repeated: once", [90, 95], 1),
+                           ("two low probes behind it: again, and the next sample too has them before it", [90, 90, 100, 100], 3),
                            ("never calm: four times", [50] * 8, 4)):
     count = []
     probes = run.Probes(Machine(calm + rates))
