@@ -54,8 +54,9 @@ static bool stores_late(const bf_program *epilogue)
 
 static bool stores_x_late(const bf_program *load)
 {
-    const bf_step *last = load->steps + load->count - 1;
-    return load->count && last->owner && last->kind == BF_STEP_COPY && last->stream && last->a.kind == BF_RESULT && last->dst.kind == BF_VALUE;
+    if (!load->count) return false;
+    const bf_step *last = &load->steps[load->count - 1];
+    return last->owner && last->kind == BF_STEP_COPY && last->stream && last->a.kind == BF_RESULT && last->dst.kind == BF_VALUE;
 }
 
 static memory take(bf_scratch *s, const bnff_plan *plan, const bf_task *task)
