@@ -127,6 +127,17 @@ def _with_tensor(node, x, p, multiply):
     return Lowered(lambda b: getattr(b.graph, operation)(b.value(x), b.mask(p, shape, x.form)), [x], form=x.form)
 
 
+def _first(test, a, b):
+    """The two operands of a commutative operation, one that passes the test first if there is one."""
+    return (a, b) if test(a) or not test(b) else (b, a)
+
+
+def _operands(input, other):
+    """Two tensors of a commutative operation, one that depends on the input first."""
+    need(is_value(input) and is_value(other), "an operand is neither a tensor nor a number")
+    return _first(lambda x: x.depends, input, other)
+
+
 def _pair(a, b):
     """Two feature maps, and the shape that both are spread to."""
     for x in (a, b):
@@ -147,13 +158,10 @@ ADD = (torch.add, torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__add__, tor
 @rule(*ADD)
 def add(node, input, other, alpha=1):
     need(alpha == 1, "its second operand is scaled")
-    if is_number(input):
-        input, other = other, input
+    other, input = _first(is_number, other, input)
     if is_number(other):
         return _scale(node, input, offset=other)
-    need(is_value(input) and is_value(other), "an operand is neither a tensor nor a number")
-    if not input.depends:
-        input, other = other, input
+    input, other = _operands(input, other)
     if not other.depends:
         return _with_tensor(node, input, other, multiply=False)
     shape = _pair(input, other)
@@ -204,13 +212,10 @@ MULTIPLY = (torch.mul, torch.Tensor.mul, torch.Tensor.mul_, torch.Tensor.__mul__
 
 @rule(*MULTIPLY)
 def mul(node, input, other):
-    if is_number(input):
-        input, other = other, input
+    other, input = _first(is_number, other, input)
     if is_number(other):
         return _scale(node, input, factor=other)
-    need(is_value(input) and is_value(other), "an operand is neither a tensor nor a number")
-    if not input.depends:
-        input, other = other, input
+    input, other = _operands(input, other)
     if not other.depends:
         return _with_tensor(node, input, other, multiply=True)
     shape = _pair(input, other)

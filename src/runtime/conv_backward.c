@@ -245,20 +245,18 @@ static void backward_cell(const bf_cell *cell)
     const bf_task *task = cell->task;
     const bf_grid *g = &task->grid;
     const bf_node *node = &cell->plan->graph.nodes[task->node];
-    bf_program_clear_sums(cell, &task->epilogue);
-    if (cell->index >= g->pixel_cells * g->channel_cells) return;
-    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_portion part;
+    if (!bf_begin_portion(cell, &part)) return;
     bf_scratch s = {.at = cell->scratch};
     bf_visit w = {.cell = cell, .task = task, .c = &task->conv, .x = &cell->plan->layouts[task->x], .y = &cell->plan->layouts[task->dy], .m = take(&s, cell->plan, task),
               .packed = (const float *)(cell->run->arena + task->shared_arena), .want_dx = task->out >= 0};
-    const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
+    const int first = part.unit, last = part.unit_end, end = part.tile_end;
     if (node->a.conv.want_dw) {
-        w.partial = partial_at(cell->run, task, p);
+        w.partial = partial_at(cell->run, task, part.pixel_cell);
         clear_partial(&w, first, last);
-        if (node->param[1] >= 0 && o == 0) memset(w.bias = bias_at(cell->run, task, p), 0, (size_t)w.y->lanes * sizeof *w.bias);
+        if (node->param[1] >= 0 && part.channel_cell == 0) memset(w.bias = bias_at(cell->run, task, part.pixel_cell), 0, (size_t)w.y->lanes * sizeof *w.bias);
     }
-    const int end = bf_share(g->tiles, g->pixel_cells, p + 1);
-    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < end; i++) {
+    for (int i = part.tile; i < end; i++) {
         const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
         load_dy(&w, &tile);
         if (w.c->algorithm != BF_DIRECT) transform_dy(&w, &tile);

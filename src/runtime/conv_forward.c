@@ -399,20 +399,18 @@ static void forward_cell(const bf_cell *cell)
 {
     const bf_task *task = cell->task;
     const bf_grid *g = &task->grid;
-    bf_program_clear_sums(cell, &task->epilogue);
-    if (cell->index >= g->pixel_cells * g->channel_cells) return;
-    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_portion part;
+    if (!bf_begin_portion(cell, &part)) return;
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, cell->plan, task);
-    m.owner = o == 0;
+    m.owner = part.channel_cell == 0;
     m.late_x = m.owner && stores_x_late(&task->load[0]);
     if (m.late_x) m.owner = false;
     const float *packed = packed_at(cell->run, task), *bias = cell->plan->graph.nodes[task->node].param[1] >= 0 ? packed + task->conv.forward.floats : NULL;
-    const int first = bf_share(g->units, g->channel_cells, o), last = bf_share(g->units, g->channel_cells, o + 1);
-    const int end = bf_share(g->tiles, g->pixel_cells, p + 1);
-    for (int i = bf_share(g->tiles, g->pixel_cells, p); i < end; i++) {
+    const int end = part.tile_end;
+    for (int i = part.tile; i < end; i++) {
         const bf_tile tile = bf_tile_at(g, i), next = i + 1 < end ? bf_tile_at(g, i + 1) : tile;
-        forward_tile(cell, &m, &tile, i + 1 < end ? &next : NULL, packed, bias, first, last);
+        forward_tile(cell, &m, &tile, i + 1 < end ? &next : NULL, packed, bias, part.unit, part.unit_end);
     }
     bf_store_rest(cell, &m.prefetch);
 }

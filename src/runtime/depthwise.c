@@ -347,16 +347,13 @@ static void backward_block(const bf_cell *cell, memory *m, int pixel_cell, int b
 static void depthwise_cell(const bf_cell *cell)
 {
     const bf_task *task = cell->task;
-    const bf_grid *g = &task->grid;
-    bf_program_clear_sums(cell, &task->epilogue);
-    if (cell->index >= g->pixel_cells * g->channel_cells) return;
-    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_portion part;
+    if (!bf_begin_portion(cell, &part)) return;
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, task);
-    const int first = bf_share(g->tiles, g->pixel_cells, p), last = bf_share(g->tiles, g->pixel_cells, p + 1);
-    for (int b = bf_share(g->units, g->channel_cells, o); b < bf_share(g->units, g->channel_cells, o + 1); b++) {
-        if (task->kind == BF_TASK_DEPTHWISE_BWD) backward_block(cell, &m, p, b, first, last);
-        for (int image = first; task->kind == BF_TASK_DEPTHWISE && image < last; image++) forward_image(cell, &m, image, b);
+    for (int b = part.unit; b < part.unit_end; b++) {
+        if (task->kind == BF_TASK_DEPTHWISE_BWD) backward_block(cell, &m, part.pixel_cell, b, part.tile, part.tile_end);
+        for (int image = part.tile; task->kind == BF_TASK_DEPTHWISE && image < part.tile_end; image++) forward_image(cell, &m, image, b);
     }
 }
 

@@ -178,3 +178,15 @@ void bf_program_clear_sums(const bf_cell *cell, const bf_program *program)
             if (!(step->pivot_given && row == BF_STATS_PIVOT)) memset(at + (size_t)row * lanes, 0, lanes * sizeof *at);
     }
 }
+
+bool bf_begin_portion(const bf_cell *cell, bf_portion *portion)
+{
+    const bf_grid *g = &cell->task->grid;
+    bf_program_clear_sums(cell, &cell->task->epilogue);
+    if (cell->index >= g->pixel_cells * g->channel_cells) return false;
+    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    *portion = (bf_portion){.pixel_cell = p, .channel_cell = o,
+                            .tile = bf_share(g->tiles, g->pixel_cells, p), .tile_end = bf_share(g->tiles, g->pixel_cells, p + 1),
+                            .unit = bf_share(g->units, g->channel_cells, o), .unit_end = bf_share(g->units, g->channel_cells, o + 1)};
+    return true;
+}

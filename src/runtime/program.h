@@ -33,6 +33,14 @@ static inline double *bf_sums_at(const bnff_run *run, int value, int rows, int c
 /* Clear the sums of this cell that `program` adds to: every cell does so before its share of a task. */
 void bf_program_clear_sums(const bf_cell *cell, const bf_program *program);
 
+/* -- What a cell does of a task whose grid divides tiles and channel units -- */
+typedef struct bf_portion {
+    int pixel_cell, channel_cell;
+    int tile, tile_end, unit, unit_end;
+} bf_portion;
+/* Clear the cell's sums and say what it does: false if nothing. */
+bool bf_begin_portion(const bf_cell *cell, bf_portion *portion);
+
 /* -- Vectors of a coefficient value, by lane -- */
 enum { BF_COEF_P, BF_COEF_S, BF_COEF_T, BF_COEF_R, BF_COEF_DM, BF_COEF_ROWS }; /* DM = mean - p */
 enum { BF_GRAD_C0, BF_GRAD_C1, BF_GRAD_ROWS };

@@ -249,14 +249,12 @@ static void backward_image(const bf_cell *cell, memory *m, int image, int block)
 static void windows_cell(const bf_cell *cell)
 {
     const bf_task *task = cell->task;
-    const bf_grid *g = &task->grid;
-    bf_program_clear_sums(cell, &task->epilogue);
-    if (cell->index >= g->pixel_cells * g->channel_cells) return;
-    const int p = cell->index / g->channel_cells, o = cell->index % g->channel_cells;
+    bf_portion part;
+    if (!bf_begin_portion(cell, &part)) return;
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, task);
-    for (int b = bf_share(g->units, g->channel_cells, o); b < bf_share(g->units, g->channel_cells, o + 1); b++)
-        for (int image = bf_share(g->tiles, g->pixel_cells, p); image < bf_share(g->tiles, g->pixel_cells, p + 1); image++)
+    for (int b = part.unit; b < part.unit_end; b++)
+        for (int image = part.tile; image < part.tile_end; image++)
             (is_backward(task) ? backward_image : forward_image)(cell, &m, image, b);
 }
 

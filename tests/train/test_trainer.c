@@ -154,7 +154,6 @@ static void folders_are_never_overwritten(void **state)
     assert_string_equal(folder, temp_path("runs/named"));
 }
 
-/* 33 images at batch 16 leave one; on 16-pixel images its last map has 4 x 4 values a channel: enough to normalise. */
 /* Two trainings would mix their logs and overwrite each other's weights. */
 static void one_training_at_a_time_in_a_folder(void **state)
 {
@@ -180,6 +179,7 @@ static void one_training_at_a_time_in_a_folder(void **state)
     bnff_context_destroy(&context);
 }
 
+/* 33 images at batch 16 leave one; on 16-pixel images its last map has 4 x 4 values a channel: enough to normalise. */
 static void partial_last_batches_are_trained_on(void **state)
 {
     (void)state;
