@@ -1,4 +1,4 @@
-/* Pixels and channels that move: permuted channels, pixels made of two others. */
+/* Pixels, channels and weights that move: permuted channels, pixels made of two others, rows that become columns. */
 #include "kernels/formulas.h"
 
 /* -- channels -- */
@@ -120,4 +120,47 @@ BF_INLINE void blend_grad_any(float *dx, ptrdiff_t ldx, const bf_blend *blend, c
 void BF_ISA_NAME(blend_pixels_grad)(float *dx, ptrdiff_t ldx, const bf_blend *blend, const float *g, ptrdiff_t ldg, int n, int c)
 {
     BF_BY_C(c, blend_grad_any, dx, ldx, blend, g, ldg, n);
+}
+
+/* -- weights -- */
+
+/* Rows i and i + H trade the elements whose column has another bit H than their row: V/2, V/4, ..., 1 transpose a square. */
+BF_INLINE void trade(vf square[V], const int H)
+{
+    vi low, high;
+    BF_UNROLL
+    for (int l = 0; l < V; l++) {
+        low[l] = l & H ? V + l - H : l;
+        high[l] = l & H ? V + l : l + H;
+    }
+    BF_UNROLL
+    for (int i = 0; i < V; i++) {
+        if (i & H) continue;
+        const vf a = square[i], b = square[i + H];
+        square[i] = __builtin_shuffle(a, b, low);
+        square[i + H] = __builtin_shuffle(a, b, high);
+    }
+}
+
+BF_INLINE void transpose_square(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds)
+{
+    vf square[V];
+    BF_UNROLL
+    for (int i = 0; i < V; i++) square[i] = v_load(src + i * lds);
+    if (V > 8) trade(square, 8);
+    if (V > 4) trade(square, 4);
+    trade(square, 2);
+    trade(square, 1);
+    BF_UNROLL
+    for (int i = 0; i < V; i++) v_store(dst + i * ldd, square[i]);
+}
+
+void BF_ISA_NAME(transpose)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int rows, int columns)
+{
+    const int whole = rows / V * V;
+    int j = 0;
+    for (; j + V <= columns; j += V)
+        for (int i = 0; i < whole; i += V) transpose_square(dst + j * ldd + i, ldd, src + i * lds + j, lds);
+    for (int c = 0; c < columns; c++)
+        for (int i = c < j ? whole : 0; i < rows; i++) dst[c * ldd + i] = src[i * lds + c];
 }

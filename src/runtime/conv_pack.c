@@ -26,30 +26,44 @@ static inline const float *taps_of(const weights *w, int oc, int ic)
 
 static int lanes_of(const bf_block *b) { return (b->ld + BF_LANES - 1) / BF_LANES * BF_LANES; }
 
-enum { RUN = 16 }; /* consecutive weights of the caller that are moved together: a cache line */
+enum {
+    RUN = 16,       /* consecutive weights of the caller that are moved together: a cache line */
+    AHEAD = 4 * RUN, /* asked for so many before: a row of the caller's is left after a pair of blocks, too soon for hardware to follow */
+    CHANNELS_AHEAD = 4
+};
+
+/* Where the k-th of a row's consecutive weights, [channel][tap], lies in [tap][channel], for k = 0, 1, ... in turn. */
+typedef struct place {
+    int channel, tap, channels, taps;
+} place;
+static inline size_t next_place(place *p)
+{
+    const size_t at = (size_t)(p->tap * p->channels + p->channel);
+    if (++p->tap == p->taps) p->tap = 0, p->channel++;
+    return at;
+}
 
 /* Lanes are output channels: `to` is [tap][inner channel][16], lane o read from row `from + o*row`, [inner channel][tap]. */
-static void pack_rows(const float *from, size_t row, int lanes, int channels, int taps, float *to)
+static void pack_rows(const bf_kernels *kernels, const float *from, size_t row, int lanes, int channels, int taps, float *to)
 {
-    float rows[BF_LANES][RUN] = {{0}};
+    float lines[RUN][BF_LANES] = {{0}};
+    place p = {.channels = channels, .taps = taps};
     for (int k = 0; k < channels * taps; k += RUN) {
         const int n = channels * taps - k < RUN ? channels * taps - k : RUN;
-        for (int o = 0; o < lanes; o++) memcpy(rows[o], from + (size_t)o * row + k, (size_t)n * sizeof(float));
-        for (int q = 0; q < n; q++) {
-            float *packed = to + ((k + q) % taps * channels + (k + q) / taps) * BF_LANES;
-            for (int o = 0; o < BF_LANES; o++) packed[o] = rows[o][q];
-        }
+        for (int o = 0; o < lanes; o++) __builtin_prefetch(from + (size_t)o * row + k + AHEAD);
+        kernels->transpose(lines[0], BF_LANES, from + k, (ptrdiff_t)row, lanes, n);
+        for (int q = 0; q < n; q++) memcpy(to + next_place(&p) * BF_LANES, lines[q], sizeof lines[q]);
     }
 }
 
 /* Lanes are input channels: `to` is [tap][output channel][16], lane i read from `from + i*taps` of each output channel's row. */
-static void pack_columns(const float *from, size_t row, int lanes, int channels, int taps, float *to)
+static void pack_columns(const bf_kernels *kernels, const float *from, size_t row, int lanes, int channels, int taps, float *to)
 {
-    for (int o = 0; o < channels; o++, from += row)
-        for (int t = 0; t < taps; t++) {
-            float *packed = to + (t * channels + o) * BF_LANES;
-            for (int i = 0; i < BF_LANES; i++) packed[i] = i < lanes ? from[i * taps + t] : 0;
-        }
+    for (int o = 0; o < channels; o++, from += row, to += BF_LANES) {
+        for (int t = 0; lanes < BF_LANES && t < taps; t++) memset(to + t * channels * BF_LANES, 0, BF_LANES * sizeof *to);
+        for (int k = 0; k < lanes * taps; k += RUN) __builtin_prefetch(from + 2 * row + k);
+        kernels->transpose(to, (ptrdiff_t)channels * BF_LANES, from, taps, lanes, taps);
+    }
 }
 
 /* The same with groups: weights between two of them are zero. */
@@ -65,7 +79,7 @@ static void pack_groups(const weights *w, const bf_block *outer, int lane, const
 }
 
 /* One pair of blocks, a panel: lanes from `lane` on. */
-static void pack_panel(const weights *w, const bf_block *outer, int lane, const bf_block *inner, bool outer_is_output, float *to)
+static void pack_panel(const bf_kernels *kernels, const weights *w, const bf_block *outer, int lane, const bf_block *inner, bool outer_is_output, float *to)
 {
     if (w->groups > 1) {
         pack_groups(w, outer, lane, inner, outer_is_output, to);
@@ -73,13 +87,13 @@ static void pack_panel(const weights *w, const bf_block *outer, int lane, const 
     }
     const size_t row = (size_t)w->group_in * (size_t)w->taps;
     const int lanes = outer->channels - lane < BF_LANES ? outer->channels - lane : BF_LANES;
-    if (outer_is_output) pack_rows(taps_of(w, outer->first + lane, inner->first), row, lanes, inner->channels, w->taps, to);
-    else pack_columns(taps_of(w, inner->first, outer->first + lane), row, lanes, inner->channels, w->taps, to);
+    if (outer_is_output) pack_rows(kernels, taps_of(w, outer->first + lane, inner->first), row, lanes, inner->channels, w->taps, to);
+    else pack_columns(kernels, taps_of(w, inner->first, outer->first + lane), row, lanes, inner->channels, w->taps, to);
 }
 
 /* One pair of blocks in Winograd's positions, `position` floats apart: [panel][inner channel][16]. The filters of a data gradient are turned by
  * 180 degrees. */
-static void pack_positions(const bf_kernels *k, const weights *w, bf_algorithm algorithm, const bf_block *outer, const bf_block *inner, bool outer_is_output,
+static void pack_positions(const bf_kernels *kernels, const weights *w, bf_algorithm algorithm, const bf_block *outer, const bf_block *inner, bool outer_is_output,
                            float *to, size_t position, size_t panel)
 {
     const int count = bf_winograd_shape_of(algorithm).positions;
@@ -90,7 +104,7 @@ static void pack_positions(const bf_kernels *k, const weights *w, bf_algorithm a
             const float *from = outer_is_output ? taps_of(w, outer->first + o, inner->first + i) : taps_of(w, inner->first + i, outer->first + o);
             for (int t = 0; t < 9; t++) taps[t][o] = from ? (double)from[outer_is_output ? t : 8 - t] : 0;
         }
-        k->winograd_filter(algorithm, (const double(*)[BF_BLOCK])taps, positions);
+        kernels->winograd_filter(algorithm, (const double(*)[BF_BLOCK])taps, positions);
         for (int q = 0; q < count; q++)
             for (int lane = 0; lane < lanes_of(outer); lane += BF_LANES)
                 memcpy(to + (size_t)q * position + (size_t)(lane / BF_LANES) * panel, positions[q] + lane, BF_LANES * sizeof(float));
@@ -101,6 +115,7 @@ static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, 
                  float *packed, int first, int last)
 {
     const weights w = weights_of(run, task);
+    const bf_kernels *kernels = run->plan->context->kernels;
     for (int o = first; o < last; o++) {
         const int lanes = lanes_of(&outer->blocks[o]);
         const size_t panels = (size_t)(lanes / BF_LANES), panel = bf_panel_floats(p, &task->conv, o, lanes);
@@ -108,12 +123,13 @@ static void pack(const bnff_run *run, const bf_task *task, const bf_packing *p, 
             const size_t at = p->inner[o * p->inner_count + i];
             if (at == SIZE_MAX) continue;
             if (task->conv.algorithm != BF_DIRECT) {
-                pack_positions(run->plan->context->kernels, &w, task->conv.algorithm, &outer->blocks[o], &inner->blocks[i], outer_is_output,
+                pack_positions(kernels, &w, task->conv.algorithm, &outer->blocks[o], &inner->blocks[i], outer_is_output,
                                packed + p->outer[o] + at / panels, p->tap[o], p->tap[o] / panels);
                 continue;
             }
             for (int lane = 0; lane < lanes; lane += BF_LANES)
-                pack_panel(&w, &outer->blocks[o], lane, &inner->blocks[i], outer_is_output, packed + p->outer[o] + at / panels + (size_t)(lane / BF_LANES) * panel);
+                pack_panel(kernels, &w, &outer->blocks[o], lane, &inner->blocks[i], outer_is_output,
+                           packed + p->outer[o] + at / panels + (size_t)(lane / BF_LANES) * panel);
         }
     }
 }
@@ -133,6 +149,11 @@ void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed,
 /* Partial gradients of all pixel cells, `stride` floats apart, one line of lanes: summed in order. */
 static void sum_cells(float *sum, const float *at, size_t stride, int cells, int lanes)
 {
+    if (cells == 1) {
+        for (int o = 0; o < lanes; o += BF_LANES) __builtin_prefetch(at + CHANNELS_AHEAD * lanes + o);
+        for (int o = 0; o < lanes; o++) sum[o] = at[o];
+        return;
+    }
     double total[BF_BLOCK] = {0};
     for (int cell = 0; cell < cells; cell++, at += stride)
         for (int o = 0; o < lanes; o++) total[o] += (double)at[o];
@@ -158,19 +179,24 @@ static void scatter(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
         }
 }
 
-static void scatter_ungrouped(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
+static void scatter_ungrouped(const bf_kernels *kernels, const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
 {
-    float *gradient = u->to + (taps_of(&u->w, u->oc->first, u->ic->first) - u->w.at) + k;
+    float *gradient = u->to + (taps_of(&u->w, u->oc->first, u->ic->first) - u->w.at) + k, rows[BF_BLOCK][RUN];
     const size_t row = (size_t)u->w.group_in * (size_t)u->w.taps;
+    for (int o = 0; o < u->oc->channels; o++) __builtin_prefetch(gradient + (size_t)o * row + AHEAD, 1);
+    if (!u->accumulate) {
+        kernels->transpose(gradient, (ptrdiff_t)row, sums[0], BF_BLOCK, n, u->oc->channels);
+        return;
+    }
+    kernels->transpose(rows[0], RUN, sums[0], BF_BLOCK, n, u->oc->channels);
     for (int o = 0; o < u->oc->channels; o++, gradient += row)
-        for (int q = 0; q < n; q++) gradient[q] = u->accumulate ? gradient[q] + sums[q][o] : sums[q][o];
+        for (int q = 0; q < n; q++) gradient[q] += rows[o][q];
 }
 
 /* One pair of blocks from Winograd's positions, where the filter was turned by 180 degrees; `from` is the pair's in the first cell's sums. */
-static void unpack_positions(const bf_kernels *k, const unpacking *u, bf_algorithm algorithm, const float *from, size_t position, size_t cell_stride, int cells)
+static void unpack_positions(const bf_kernels *kernels, const unpacking *u, bf_algorithm algorithm, const float *from, size_t position, size_t cell_stride, int cells)
 {
     const int count = bf_winograd_shape_of(algorithm).positions, lanes = lanes_of(u->oc);
-    enum { AHEAD = 4 }; /* input channels */
     double positions[BF_WINOGRAD_POSITIONS][BF_BLOCK], taps[9][BF_BLOCK];
     for (int i = 0; i < u->ic->channels; i++, from += lanes) {
         for (int q = 0; q < count; q++) {
@@ -178,12 +204,12 @@ static void unpack_positions(const bf_kernels *k, const unpacking *u, bf_algorit
             memset(positions[q], 0, sizeof positions[q]);
             for (int cell = 0; cell < cells; cell++, at += cell_stride) {
                 /* As many places at once as positions and cells: hardware does not follow them. */
-                __builtin_prefetch(at + AHEAD * lanes);
-                __builtin_prefetch(at + AHEAD * lanes + BF_LANES);
+                __builtin_prefetch(at + CHANNELS_AHEAD * lanes);
+                __builtin_prefetch(at + CHANNELS_AHEAD * lanes + BF_LANES);
                 for (int o = 0; o < lanes; o++) positions[q][o] += (double)at[o];
             }
         }
-        k->winograd_filter_gradient(algorithm, (const double(*)[BF_BLOCK])positions, taps);
+        kernels->winograd_filter_gradient(algorithm, (const double(*)[BF_BLOCK])positions, taps);
         for (int o = 0; o < u->oc->channels; o++) {
             const float *where = taps_of(&u->w, u->oc->first + o, u->ic->first + i);
             if (!where) continue;
@@ -197,6 +223,7 @@ void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *p
 {
     const bf_packing *p = &task->conv.forward;
     const bf_layout *x = &run->plan->layouts[task->x], *dy = &run->plan->layouts[task->dy];
+    const bf_kernels *kernels = run->plan->context->kernels;
     unpacking u = {.w = weights_of(run, task), .to = run->param_gradients[run->plan->graph.nodes[task->node].param[0]], .accumulate = run->accumulate};
     for (int ob = first; ob < last; ob++)
         for (int ib = 0; ib < p->inner_count; ib++) {
@@ -204,17 +231,18 @@ void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *p
             if (at == SIZE_MAX) continue;
             u.oc = &dy->blocks[ob], u.ic = &x->blocks[ib];
             if (task->conv.algorithm != BF_DIRECT) {
-                unpack_positions(run->plan->context->kernels, &u, task->conv.algorithm, partial + p->outer[ob] + at, p->tap[ob], p->floats, task->grid.pixel_cells);
+                unpack_positions(kernels, &u, task->conv.algorithm, partial + p->outer[ob] + at, p->tap[ob], p->floats, task->grid.pixel_cells);
                 continue;
             }
-            const int taps = u.w.taps, lanes = lanes_of(u.oc), count = u.ic->channels * taps;
+            const int lanes = lanes_of(u.oc), count = u.ic->channels * u.w.taps;
+            place next = {.channels = u.ic->channels, .taps = u.w.taps};
             for (int k = 0; k < count; k += RUN) {
                 float sums[RUN][BF_BLOCK];
                 const int n = count - k < RUN ? count - k : RUN;
                 for (int q = 0; q < n; q++)
-                    sum_cells(sums[q], partial + p->outer[ob] + at + (size_t)(((k + q) % taps * u.ic->channels + (k + q) / taps) * lanes), p->floats,
-                              task->grid.pixel_cells, lanes);
-                (u.w.groups > 1 ? scatter : scatter_ungrouped)(&u, k, n, sums);
+                    sum_cells(sums[q], partial + p->outer[ob] + at + next_place(&next) * (size_t)lanes, p->floats, task->grid.pixel_cells, lanes);
+                if (u.w.groups > 1) scatter(&u, k, n, sums);
+                else scatter_ungrouped(kernels, &u, k, n, sums);
             }
         }
 }

@@ -1,4 +1,4 @@
-/* Permuted channels and blended pixels: against plain loops; equal bits where nothing is rounded. */
+/* Permuted channels, blended pixels, transposed weights: against plain loops; equal bits where nothing is rounded. */
 #include "tables.h"
 
 static const int cs[] = {16, 32}, ns[] = {1, 2, 7};
@@ -45,8 +45,22 @@ static void blends_and_their_gradient(void **state)
     }
 }
 
+static void rows_become_columns(void **state)
+{
+    (void)state;
+    static const int sides[] = {1, 3, 4, 8, 9, 16, 17, 32, 49};
+    FOR_EACH(rows, sides) FOR_EACH(columns, sides) FOR_EACH_TABLE(k) {
+        test_case("transpose rows=%d columns=%d isa=%s", rows, columns, k->isa);
+        const piece x = normal_piece(rows, columns, columns + 5, 0, 1), y = new_piece(columns, rows, rows + 3);
+        k->transpose(y.x, y.ld, x.x, x.ld, rows, columns);
+        FOR_LANES(y, j, i) assert_true(*piece_at(y, j, i) == *piece_at(x, i, j));
+        check_gaps(y);
+        check_guards();
+    }
+}
+
 int main(void)
 {
-    static const struct CMUnitTest tests[] = {test(permute_picks_channels), test(blends_and_their_gradient)};
+    static const struct CMUnitTest tests[] = {test(permute_picks_channels), test(blends_and_their_gradient), test(rows_become_columns)};
     return run_all(tests);
 }
