@@ -308,3 +308,22 @@ int cli_expect(const cli_command *self, const cli_positionals *positionals, int 
     if (max >= 0 && positionals->count > max) return cli_usage_error(self, "'%s' is one argument too many", positionals->items[max]);
     return -1;
 }
+
+int cli_leading_number(const char *text, int most, const char **end)
+{
+    char *after;
+    const long value = *text >= '0' && *text <= '9' ? strtol(text, &after, 10) : 0;
+    if (value < 1 || value > most) return 0;
+    *end = after;
+    return (int)value;
+}
+
+bool cli_parse_sides(const char *text, int *height, int *width, char *why, size_t size)
+{
+    enum { MOST = 4096 };
+    const char *end = text;
+    *height = *width = cli_leading_number(text, MOST, &end);
+    if (*height && *end == 'x') *width = cli_leading_number(end + 1, MOST, &end);
+    if (*height && *width && !*end) return true;
+    return snprintf(why, size, "a number of pixels from 1 to %d, or two, height x width, such as 97x131", MOST), false;
+}

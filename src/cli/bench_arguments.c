@@ -1,27 +1,16 @@
 /* What the command lines of the benchmarks of networks have in common. */
 #include "bench.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-enum { MOST_IMAGES = 65536, MOST_SIDE = 4096 };
-
-/* A whole number in [1, most] at the beginning of text; 0 if there is none. *end: what follows it. */
-static int leading_number(const char *text, int most, const char **end)
-{
-    char *after;
-    const long value = *text >= '0' && *text <= '9' ? strtol(text, &after, 10) : 0;
-    if (value < 1 || value > most) return 0;
-    *end = after;
-    return (int)value;
-}
+enum { MOST_IMAGES = 65536 };
 
 bool bench_parse_batches(void *arguments, const char *text, char *why, size_t size)
 {
     bench_arguments *args = arguments;
     args->batch_count = 0;
     for (const char *at = text;; at++) {
-        const int batch = leading_number(at, MOST_IMAGES, &at);
+        const int batch = cli_leading_number(at, MOST_IMAGES, &at);
         if (!batch || (*at && *at != ',')) return snprintf(why, size, "numbers from 1 to %d, with commas between", MOST_IMAGES), false;
         if (args->batch_count == BENCH_BATCHES) return snprintf(why, size, "at most %d numbers", BENCH_BATCHES), false;
         args->batches[args->batch_count++] = batch;
@@ -33,7 +22,7 @@ bool bench_parse_batch(void *arguments, const char *text, char *why, size_t size
 {
     bench_arguments *args = arguments;
     const char *end = text;
-    args->batches[0] = leading_number(text, MOST_IMAGES, &end);
+    args->batches[0] = cli_leading_number(text, MOST_IMAGES, &end);
     args->batch_count = 1;
     return args->batches[0] && !*end ? true : (snprintf(why, size, "a number from 1 to %d", MOST_IMAGES), false);
 }
@@ -41,11 +30,7 @@ bool bench_parse_batch(void *arguments, const char *text, char *why, size_t size
 bool bench_parse_size(void *arguments, const char *text, char *why, size_t size)
 {
     bench_arguments *args = arguments;
-    const char *end = text;
-    args->height = args->width = leading_number(text, MOST_SIDE, &end);
-    if (args->height && *end == 'x') args->width = leading_number(end + 1, MOST_SIDE, &end);
-    if (args->height && args->width && !*end) return true;
-    return snprintf(why, size, "a number of pixels from 1 to %d, or two, height x width, such as 97x131", MOST_SIDE), false;
+    return cli_parse_sides(text, &args->height, &args->width, why, size);
 }
 
 const char *bench_size_text(int height, int width, char text[24])

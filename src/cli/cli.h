@@ -68,6 +68,11 @@ void cli_help(const cli_command *self, FILE *out);
 /* The nearest of names[0..count) if it is near enough to be meant, else NULL. */
 const char *cli_nearest(const char *name, const char *const *names, int count);
 
+/* A whole number in [1, most] at the beginning of text; 0 if there is none. *end: what follows it. */
+int cli_leading_number(const char *text, int most, const char **end);
+/* The sides of images, N or HxW; or the rule that text breaks into why, and false. */
+bool cli_parse_sides(const char *text, int *height, int *width, char *why, size_t size);
+
 /* Fewer or more positionals than a command takes are reported here; -1: the count fits. max < 0: any number. */
 int cli_expect(const cli_command *self, const cli_positionals *positionals, int min, int max);
 

@@ -7,15 +7,21 @@
 #include "network.h"
 
 struct arguments {
-    int batch, size, classes, channels, threads, cells;
+    int batch, height, width, classes, channels, threads, cells;
     const char *level, *algorithm, *svg;
     bool evaluate, json;
 };
 
+static bool parse_size(void *arguments, const char *text, char *why, size_t size)
+{
+    struct arguments *args = arguments;
+    return cli_parse_sides(text, &args->height, &args->width, why, size);
+}
+
 #define FIELD(name) offsetof(struct arguments, name)
 static const cli_option options[] = {
     {"batch-size,batch,b", CLI_INT, FIELD(batch), "N", "Images a step (32).", 1, 65536},
-    {"size,img-size,imgsz", CLI_INT, FIELD(size), "N", "Side of the images. Default: of the weights or the model.", 1, 4096},
+    {"size,img-size,imgsz", CLI_CUSTOM, 0, "N|HxW", "Side of the images, or height x width. Default: of the weights or the model.", .parse = parse_size},
     {"classes", CLI_INT, FIELD(classes), "N", "Default: of the weights, else 1000, or 10 for small images.", 1, 16777216},
     {"in-chans", CLI_INT, FIELD(channels), "N", "Channels of the images (3).", 1, 65536},
     {"level", CLI_STRING, FIELD(level), "NAME", "How far batch normalization is restructured."},
@@ -30,7 +36,8 @@ static const cli_option options[] = {
 
 static bnff_plan_options options_of(const struct arguments *args, const cli_network *network, const char *level)
 {
-    return (bnff_plan_options){.size = sizeof(bnff_plan_options), .batch = args->batch, .height = network->size, .width = network->size,
+    return (bnff_plan_options){.size = sizeof(bnff_plan_options), .batch = args->batch,
+                               .height = args->height ? args->height : network->size, .width = args->width ? args->width : network->size,
                                .mode = args->evaluate ? BNFF_EVALUATE : BNFF_TRAIN, .level = level, .algorithm = args->algorithm, .cells = args->cells};
 }
 
@@ -95,7 +102,7 @@ static int print(bnff_context *context, const cli_network *network, const struct
 static int show(bnff_context *context, const char *what, const struct arguments *args, bnff_error *error)
 {
     cli_network network;
-    if (cli_network_open(what, args->classes, args->channels, args->size, &network, error)) return cli_fail(error);
+    if (cli_network_open(what, args->classes, args->channels, 0, &network, error)) return cli_fail(error);
     bnff_plan *plan = NULL;
     int code;
     if (!network.graph) {
@@ -133,5 +140,5 @@ const cli_command cli_plan = {
     .text = "Every batch normalization: where its pieces run, or why they need a sweep of their own. Every task in order,\n"
             "with what is computed as it loads and stores. The memory of the step and the main-memory traffic it is\n"
             "modelled to cause, at this level and the others. BNFF_DUMP=DIR: the graph before and after each pass.",
-    .examples = "  bnff plan densenet121 -b 32\n  bnff plan resnet50 -b 8 --size 320 --level layerwise\n  bnff plan resnet50 --svg resnet50.svg\n  bnff plan runs/train/weights/best.safetensors --json\n",
+    .examples = "  bnff plan densenet121 -b 32\n  bnff plan resnet50 -b 8 --size 320x256 --level layerwise\n  bnff plan resnet50 --svg resnet50.svg\n  bnff plan runs/train/weights/best.safetensors --json\n",
 };

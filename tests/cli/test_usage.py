@@ -70,6 +70,8 @@ text = bnff("plan in words", "plan resnet20 -b 2 -t 1", out=["^Plan of a trainin
             r"layer1\.0\.bn1  \(16 channels, 32 x 32\)", "statistics +as conv layer1.0.conv1 stores\n", "derivative of relu +as conv_bwd layer1.0.conv2 stores; y computed again",
             "Every level", "  layerwise +[0-9.]+ MiB"])
 bnff("plan of a level that fuses nothing: why", "plan resnet20 -b 2 --level layerwise", out=["normalise +a sweep of its own: this level fuses nothing", "0 of 19 need no"])
+bnff("plan of images that are no squares", "plan resnet20 -b 2 -t 1 --size 33x48", out="^Plan of a training step: 2 images of 33 x 48, level icf")
+bnff("plan of images without a width", "plan resnet20 --size 33x", code=2, err="height x width")
 bnff("plan of an evaluation", "plan resnet20 -b 2 --eval", out=["^Plan of an evaluation", "statistics +none: evaluation uses the running ones"])
 plan = bnff("plan as JSON", "plan densenet-bc-22-12 -b 2 --json", out=JSON)
 if plan:
