@@ -96,16 +96,6 @@ BF_INLINE void v_stream_end(void)
 #endif
 }
 
-/* The next lines of what is to be fetched into L2. */
-BF_INLINE void prefetch_step(bf_prefetch *p)
-{
-    for (int lines = p->lines_per_step; lines > 0 && p->current < p->count; lines--) {
-        __builtin_prefetch(p->range[p->current].at, 0, 2);
-        p->range[p->current].at += 64;
-        if (p->range[p->current].at >= p->range[p->current].end) p->current++;
-    }
-}
-
 /* The next lines of what is to be stored past the caches. */
 BF_INLINE void store_step(bf_prefetch *p)
 {

@@ -91,6 +91,7 @@ typedef struct bf_dw_line {
 typedef struct bf_dw {
     const bf_dw_line *lines;
     int count, taps, step, pad, dilation, width;
+    float *past;           /* or NULL: aligned storage, ld as dst, that also gets the results, past the caches */
     bf_prefetch *prefetch; /* or NULL; a step with each vector of BF_DW_BLOCK outputs */
 } bf_dw;
 

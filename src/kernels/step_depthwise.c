@@ -24,6 +24,21 @@ BF_INLINE void row_line(vf *sum, const bf_dw_line *line, int from, int width, in
     }
 }
 
+/* P outputs, `at` floats from the first one's. */
+BF_INLINE void store_outputs(float *dst, ptrdiff_t ldd, float *past, ptrdiff_t at, const vf *sum, const int P)
+{
+    if (dst) {
+        dst += at;
+        BF_UNROLL
+        for (int q = 0; q < P; q++, dst += ldd) v_store(dst, sum[q]);
+    }
+    if (past) {
+        past += at;
+        BF_UNROLL
+        for (int q = 0; q < P; q++, past += ldd) v_stream(past, sum[q]);
+    }
+}
+
 /* P outputs from `first` on. Three lines of three taps are one stretch of instructions. */
 BF_INLINE void row_block(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int first, int lane, const bool edge, const int K,
                          const int S, const int C, const int P)
@@ -37,9 +52,7 @@ BF_INLINE void row_block(float *dst, ptrdiff_t ldd, const bf_dw *f, const float 
         BF_UNROLL
         for (int i = 0; i < 3; i++) row_line(sum, line + i, from, width, lane, edge, K, S, C, P);
     for (; line < end; line++) row_line(sum, line, from, width, lane, edge, K, S, C, P);
-    float *to = dst + first * ldd + lane;
-    BF_UNROLL
-    for (int q = 0; q < P; q++, to += ldd) v_store(to, sum[q]);
+    store_outputs(dst, ldd, f->past, first * ldd + lane, sum, P);
 }
 
 BF_INLINE void row_blocks(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int first, const int K, const int S, const int C, const int P)
@@ -47,7 +60,7 @@ BF_INLINE void row_blocks(float *dst, ptrdiff_t ldd, const bf_dw *f, const float
     const int from = first * S - f->pad;
     const bool inside = P == BF_DW_BLOCK && from >= 0 && from + (P - 1) * S + K <= f->width;
     for (int lane = 0; lane < C; lane += V) {
-        if (f->prefetch) prefetch_step(f->prefetch);
+        if (f->prefetch) fetch_step(f->prefetch);
         if (inside) row_block(dst, ldd, f, bias, first, lane, false, K, S, C, P);
         else row_block(dst, ldd, f, bias, first, lane, true, K, S, C, P);
     }
@@ -75,7 +88,7 @@ static void row_general(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *
             for (int i = 0; i < f->count; i++)
                 for (int k = first; k < last; k++)
                     sum = v_fma(v_load(f->lines[i].w + k * c + lane), v_load(f->lines[i].x + (ptrdiff_t)(j * f->step - f->pad + k * f->dilation) * c + lane), sum);
-            v_store(dst + j * ldd + lane, sum);
+            store_outputs(dst, ldd, f->past, j * ldd + lane, &sum, 1);
         }
     }
 }

@@ -32,7 +32,7 @@ BF_INLINE void weight_lines(const bf_dw *f, const bf_dw_line *lines, const float
         const float *x[3];
         vf sum[10];
         int j = 0;
-        if (f->prefetch) prefetch_step(f->prefetch);
+        if (f->prefetch) fetch_step(f->prefetch);
         BF_UNROLL
         for (int r = 0; r < R; r++) x[r] = lines[r].x + lane;
         BF_UNROLL

@@ -56,7 +56,8 @@ typedef struct memory {
     float *spread;                /* groups: a ring of spread rows, of x or of dy */
     float *products;              /* weight gradient: taps x channels of a group x lanes */
     bf_dw_line *lines;
-    bf_prefetch prefetch;         /* of the rows that the next strip adds */
+    bf_prefetch prefetch;         /* of what the next strip adds */
+    size_t fetched[2];            /* pixels of x, and of dy, that were asked for */
 } memory;
 
 /* Weights of a channel, and its bias. */
@@ -153,13 +154,27 @@ static void pack_cell(const bf_cell *cell)
     }
 }
 
-/* -- fetching what the next strip loads while this one is computed -- */
+/* -- fetching what the next strip touches while this one is computed -- */
 
-/* Also fetch `count` pixels of `value` from pixel `first` on: the rows that come next, be it in the next image. */
-static void fetch(const bf_cell *cell, memory *m, const bf_program *load, int value, int block, size_t first, size_t count)
+/* Also fetch pixels [first, last) of input `which`, but for those asked for before: rows that come next, be it in the next image. */
+static void fetch(const bf_cell *cell, memory *m, int which, int block, size_t first, size_t last)
 {
+    const bf_task *task = cell->task;
+    const int value = which ? task->dy : task->x;
     const size_t all = bf_pixels(&cell->plan->graph.values[value]);
-    bf_prefetch_load(cell, &m->prefetch, load, value, block, block + 1, first, first + count < all ? first + count : all);
+    if (first < m->fetched[which]) first = m->fetched[which];
+    if (last > all) last = all;
+    if (first >= last) return;
+    bf_prefetch_load(cell, &m->prefetch, &task->load[which], value, block, block + 1, first, last);
+    m->fetched[which] = last;
+}
+
+/* Results that are not stored past the caches: the lines they go to. */
+static void fetch_results(const bf_cell *cell, memory *m, int block, size_t first, size_t count)
+{
+    static const bf_program as_stored = {0};
+    const size_t all = bf_pixels(&cell->plan->graph.values[cell->task->out]);
+    bf_prefetch_load(cell, &m->prefetch, &as_stored, cell->task->out, block, block + 1, first, first + count < all ? first + count : all);
 }
 
 /* Spread the lines over the vectors of blocks of outputs of `rows` rows: in bursts they would fill the miss buffers, and loads wait. */
@@ -198,18 +213,52 @@ static int add_lines(const memory *m, const bf_depthwise *d, const bf_rows *rows
     return d->group;
 }
 
+/* -- results -- */
+
+/* Where results go: to a strip for the epilogue or to storage, and past the caches. Either may be NULL. */
+typedef struct results {
+    float *near, *past;
+} results;
+
+static results results_at(const results *r, size_t floats) { return (results){r->near ? r->near + floats : NULL, r->past ? r->past + floats : NULL}; }
+
+/* Does the epilogue begin by storing the results as they are, past the caches? The kernel does that, line by line as they come: a burst of such
+ * stores behind each strip waits for memory. */
+static bool streams(const bf_task *task, int block)
+{
+    const bf_step *first = task->epilogue.steps;
+    if (!task->epilogue.count || !first->stream || first->a.kind != BF_TILE || first->dst.kind != BF_VALUE || first->dst.index != task->out) return false;
+    return first->kind == BF_STEP_COPY || (first->kind == BF_STEP_STORE && !first->add_block[block]);
+}
+
+/* Of a strip that begins at `pixel`. */
+static results begin_results(const bf_cell *cell, const memory *m, int block, size_t pixel)
+{
+    const bf_task *task = cell->task;
+    const bool past = streams(task, block);
+    float *stored = bf_block_at(cell->run, task->out, block) + pixel * (size_t)cell->plan->layouts[task->out].blocks[block].ld;
+    return (results){task->epilogue.count > past ? m->tile : past ? NULL : stored, past ? stored : NULL};
+}
+
+/* What else the epilogue does. */
+static void end_results(const bf_cell *cell, const memory *m, int block, size_t pixel, size_t count, const results *r)
+{
+    const bf_stretch s = {.block = block, .pixel = pixel, .count = count, .skipped = r->past != NULL, .tile = m->tile, .tile_ld = cell->plan->layouts[cell->task->out].blocks[block].ld};
+    if (cell->task->epilogue.count > s.skipped) bf_program_run(cell, &cell->task->epilogue, &s, m->temps);
+}
+
 /* -- forward -- */
 
-static void forward_row(const bf_cell *cell, memory *m, const bf_rows *x, const float *packed, int oh, float *to)
+static void forward_row(const bf_cell *cell, memory *m, const bf_rows *x, const float *packed, int oh, results to)
 {
     const bf_depthwise *d = &cell->task->depthwise;
     const int lanes = (int)x->ld;
-    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w, .prefetch = &m->prefetch};
+    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w, .past = to.past, .prefetch = &m->prefetch};
     for (int kh = 0; kh < d->kh; kh++) {
         const int ih = oh * d->sh - d->ph + kh * d->dh;
         if (ih >= 0 && ih < d->h) f.count += add_lines(m, d, x, x_rows(d), ih, m->lines + f.count, packed + kh * d->group * d->kw * lanes, NULL, d->kw);
     }
-    cell->k->dw_row(to, x->ld, &f, packed + d->kh * d->group * d->kw * lanes, d->ow, lanes);
+    cell->k->dw_row(to.near, x->ld, &f, packed + d->kh * d->group * d->kw * lanes, d->ow, lanes);
 }
 
 static void forward_image(const bf_cell *cell, memory *m, int image, int block)
@@ -226,13 +275,12 @@ static void forward_image(const bf_cell *cell, memory *m, int image, int block)
         spread_rows(cell, m, &x, x_rows(d), seen > last - x_rows(d) ? seen : last - x_rows(d), last);
         seen = last;
         m->prefetch.count = 0;
-        fetch(cell, m, &task->load[0], task->x, block, x.first + (size_t)last * x.width, (size_t)(d->strip * d->sh) * x.width);
+        fetch(cell, m, 0, block, x.first + (size_t)last * x.width, x.first + (size_t)(last + x_rows(d)) * x.width);
+        const results to = begin_results(cell, m, block, pixel);
+        if (!to.past) fetch_results(cell, m, block, pixel + count, (size_t)d->strip * (size_t)d->ow);
         pace(cell, m, end - row, d->ow, x.ld);
-        float *to = m->tile ? m->tile : bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * x.ld;
-        for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, packed, oh, to + (ptrdiff_t)(oh - row) * d->ow * x.ld);
-        if (!m->tile) continue;
-        const bf_stretch s = {.block = block, .pixel = pixel, .count = count, .tile = m->tile, .tile_ld = x.ld};
-        bf_program_run(cell, &task->epilogue, &s, m->temps);
+        for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, packed, oh, results_at(&to, (size_t)(oh - row) * (size_t)d->ow * (size_t)x.ld));
+        end_results(cell, m, block, pixel, count, &to);
     }
 }
 
@@ -267,7 +315,7 @@ static void dy_until(site *s, int last, int *summed)
 }
 
 /* Data and weight gradient of input row ih, a phase of columns at a time; x: the row, to: of dx. */
-static void backward_row(site *s, int ih, const float *x, float *to)
+static void backward_row(site *s, int ih, const float *x, results to)
 {
     const bf_depthwise *d = s->d;
     const ptrdiff_t ld = s->dy.ld;
@@ -280,7 +328,9 @@ static void backward_row(site *s, int ih, const float *x, float *to)
             const ptrdiff_t place = (ptrdiff_t)((p->first * d->kh + kh * p->taps) * d->group) * ld;
             f.count += add_lines(s->m, d, &s->dy, dy_rows(d), at / d->sh, s->m->lines + f.count, s->packed + place, s->m->products + place, p->taps);
         }
-        if (s->want_dx) s->cell->k->dw_row(to + r * ld, d->sw * ld, &f, NULL, p->columns, (int)ld);
+        const results phase = results_at(&to, (size_t)(r * ld));
+        f.past = phase.past;
+        if (s->want_dx) s->cell->k->dw_row(phase.near, d->sw * ld, &f, NULL, p->columns, (int)ld);
         if (s->sums && f.count && p->taps) s->cell->k->dw_row_weight_grad(&f, x + r * ld, d->sw * ld, p->columns, (int)ld);
     }
 }
@@ -301,14 +351,14 @@ static void backward_image(site *s, int image, int block)
         dy_until(s, last < d->oh ? last : d->oh, &summed);
         if (s->sums) bf_rows_until(&s->x, end);
         m->prefetch.count = 0;
-        if (s->sums) fetch(cell, m, &task->load[0], task->x, block, pixel + count, (size_t)d->strip * s->x.width);
-        fetch(cell, m, &task->load[1], task->dy, block, s->dy.first + (size_t)summed * s->dy.width, (size_t)((d->strip - 1) / d->sh + 1) * s->dy.width);
+        if (s->sums) fetch(cell, m, 0, block, pixel + count, pixel + count + (size_t)d->strip * s->x.width);
+        fetch(cell, m, 1, block, s->dy.first + (size_t)summed * s->dy.width, s->dy.first + (size_t)(summed + dy_rows(d)) * s->dy.width);
+        const results to = s->want_dx ? begin_results(cell, m, block, pixel) : (results){0};
+        if (s->want_dx && !to.past) fetch_results(cell, m, block, pixel + count, (size_t)d->strip * (size_t)d->w);
         pace(cell, m, end - row, d->w, s->dy.ld);
-        float *to = m->tile ? m->tile : s->want_dx ? bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * s->dy.ld : NULL;
-        for (int ih = row; ih < end; ih++) backward_row(s, ih, s->sums ? bf_row(&s->x, ih) : NULL, s->want_dx ? to + (ptrdiff_t)(ih - row) * d->w * s->dy.ld : NULL);
-        if (!m->tile) continue;
-        const bf_stretch stretch = {.block = block, .pixel = pixel, .count = count, .tile = m->tile, .tile_ld = s->dy.ld};
-        bf_program_run(cell, &task->epilogue, &stretch, m->temps);
+        for (int ih = row; ih < end; ih++)
+            backward_row(s, ih, s->sums ? bf_row(&s->x, ih) : NULL, results_at(&to, (size_t)(ih - row) * (size_t)d->w * (size_t)s->dy.ld));
+        if (s->want_dx) end_results(cell, m, block, pixel, count, &to);
     }
     dy_until(s, d->oh, &summed);
 }
@@ -352,9 +402,11 @@ static void depthwise_cell(const bf_cell *cell)
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, task);
     for (int b = part.unit; b < part.unit_end; b++) {
+        m.fetched[0] = m.fetched[1] = 0;
         if (task->kind == BF_TASK_DEPTHWISE_BWD) backward_block(cell, &m, part.pixel_cell, b, part.tile, part.tile_end);
         for (int image = part.tile; task->kind == BF_TASK_DEPTHWISE && image < part.tile_end; image++) forward_image(cell, &m, image, b);
     }
+    bf_store_rest(cell, &m.prefetch);
 }
 
 static double merged(const bnff_run *run, const bf_task *task, int block, int index)
