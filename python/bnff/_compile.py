@@ -5,7 +5,6 @@ import inspect
 import threading
 import types
 import warnings
-from collections import OrderedDict
 
 import torch
 from torch.overrides import _get_current_function_mode_stack
@@ -14,28 +13,10 @@ from torch.utils._device import DeviceContext
 
 from . import _engine, _trace
 from ._program import Program
+from ._state import Lazy, State, difference, is_plain
 
-_CACHE = 16  # programs kept per module, the least recently used is dropped
-_PLAIN = frozenset((int, float, bool, str, type(None), torch.dtype, torch.memory_format))
-
-
-def _fingerprint(module, out):
-    """Everything of the module and those below that its forward may look at: their kinds, hooks, parameters, and plain attributes."""
-    plain = _PLAIN
-    for m in module.modules():
-        attributes = m.__dict__
-        out.append(id(m))
-        out.append(type(m))
-        for v in attributes.values():
-            kind = type(v)
-            if kind in plain or (kind is tuple and plain.issuperset(map(type, v))):
-                out.append(v)
-            elif kind is OrderedDict or kind is dict:  # hooks among them
-                out.append(len(v))
-        for name, p in attributes["_parameters"].items():
-            out.append(name if p is None else (name, p.shape, p.dtype, p.requires_grad, p.device.type))
-        for name, p in attributes["_buffers"].items():
-            out.append(name if p is None else (name, p.shape, p.dtype, p.device.type))
+_CACHE = 16   # programs kept per module, the least recently used is dropped
+_RESTLESS = 8  # calls one after the other, each with the module in a new state, before it is left to PyTorch for a while
 
 
 class Declined:
@@ -75,6 +56,12 @@ class Dispatcher:
         self.pools = {}
         self.generation = _engine.generation
         self.children = []
+        self.state = None        # the modules as the last call found them
+        self.facts = self.places = None
+        self.numbers = collections.OrderedDict()  # facts of a state -> its number, which stands for it in keys
+        self.number = self.states = 0
+        self.restless = 0        # calls one after the other that found a new state
+        self.rest, self.pause = 0, 2 * _RESTLESS  # calls for which PyTorch takes over then, this time and the next
 
     @property
     def __signature__(self):
@@ -98,39 +85,53 @@ class Dispatcher:
         if _untouchable():
             return self.original(*args, **kwargs)
         leaves, spec = pytree.tree_flatten((args, kwargs))
-        program = self.program_for(leaves, spec, args, kwargs)
+        program, attributes = self.find(leaves, spec, args, kwargs)
         if isinstance(program, Declined):
             program.runs += 1
             return self.original(*args, **kwargs)
+        tensors = [x for x in leaves if isinstance(x, torch.Tensor)]
         if torch.is_autocast_enabled("cpu"):
             self.warn("autocast", "bnff: this runs in float32 under autocast: there are no bfloat16 kernels yet")
             with torch.autocast("cpu", enabled=False):
-                outputs = program([x for x in leaves if isinstance(x, torch.Tensor)])
+                outputs = program(attributes, tensors)
         else:
-            outputs = program([x for x in leaves if isinstance(x, torch.Tensor)])
+            outputs = program(attributes, tensors)
         return pytree.tree_unflatten(outputs, program.trace.out_spec)
 
     def key(self, leaves, spec):
-        key = [spec, torch.is_grad_enabled(), torch.get_num_threads()]
+        """What the arguments are, and the modes; None: something among them cannot be compared."""
+        key = [self.number, spec, torch.is_grad_enabled(), torch.get_num_threads()]
         for i, x in enumerate(leaves):
             if i in self.known:
                 key.append(x.item())
             if type(x) in (torch.Tensor, torch.nn.Parameter):
                 key.append((x.shape, x.stride() if x.layout == torch.strided else x.layout, x.dtype, x.device.type, x.requires_grad))
-            elif type(x) in _PLAIN:
+            elif is_plain(x):
                 key.append((type(x), x))
             else:
                 return None
-        _fingerprint(self.module, key)
         return tuple(key)
 
-    def program_for(self, leaves, spec, args, kwargs):
+    def find(self, leaves, spec, args, kwargs):
+        """The program for these arguments and the modules as they are (or Declined), and the modules' parameters and buffers."""
         with self.lock:
             if self.generation != _engine.generation:
                 self._forget()
+            if self.rest > 0:
+                self.rest -= 1
+                return self.resting, None
+            try:
+                attributes = self.look()
+            except Lazy:
+                return Declined("its parameters have no shapes before the first call"), None
+            if attributes is None:
+                self.rest, self.pause = self.pause, min(2 * self.pause, 1024)
+                self.restless = _RESTLESS - 1  # after that, one more state may be new
+                self.resting = self.decline(f"{self.change} changes at every call", children=True)
+                return self.resting, None
             key = self.key(leaves, spec)
             if key is None:
-                return self.decline("an argument is neither a plain tensor nor a number", children=True)
+                return self.decline("an argument is neither a plain tensor nor a number", children=True), None
             program = self.programs.get(key)
             if program is None:
                 program = self.make(args, kwargs)
@@ -138,7 +139,33 @@ class Dispatcher:
                 while len(self.programs) > _CACHE:
                     self.programs.popitem(last=False)
             self.programs.move_to_end(key)
-            return program
+            return program, attributes
+
+    def look(self):
+        """See in which state the modules are. Their parameters and buffers, or None: they change too often."""
+        attributes = self.state.tensors() if self.state else None
+        if attributes is None:
+            self.state = state = State(self.module)
+            attributes, state.found = state.found, None
+            if state.facts not in self.numbers:
+                return attributes if self.note(state) else None
+            self.number, self.places, self.facts = self.numbers[state.facts], state.places, state.facts
+            self.numbers.move_to_end(state.facts)
+        self.restless, self.pause = 0, 2 * _RESTLESS
+        return attributes
+
+    def note(self, state):
+        """A state that was not seen before. False: one of too many."""
+        self.states += 1
+        self.restless += 1
+        self.change = difference(self.facts, state.facts) if self.facts else ""
+        self.facts, self.places, self.number = state.facts, state.places, self.states
+        if self.restless > _RESTLESS:
+            return False
+        self.numbers[state.facts] = self.number
+        while len(self.numbers) > _CACHE:
+            self.numbers.popitem(last=False)
+        return True
 
     def make(self, args, kwargs):
         context = _engine.context_for(torch.get_num_threads())
@@ -150,7 +177,7 @@ class Dispatcher:
             return self.decline(str(reason), children=True)
         except Exception as error:  # the forward itself may be wrong: eager says so; or it needs numbers to go on
             return self.decline(f"its forward cannot be recorded ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})", children=True)
-        program = Program(trace, context, self.pools[context])
+        program = Program(trace, context, self.pools[context], self.places)
         if not program.regions:
             reasons = collections.Counter(n.reason for n in trace.nodes if n.reason)
             return self.decline(reasons.most_common(1)[0][0] if reasons else "it has nothing that the engine computes")

@@ -77,7 +77,7 @@ def explain(module, *args, **kwargs):
     compiled = isinstance(module.__dict__.get("forward"), Dispatcher)
     dispatcher = module.__dict__["forward"] if compiled else Dispatcher(module)
     leaves, spec = pytree.tree_flatten((args, kwargs))
-    program = dispatcher.program_for(leaves, spec, args, kwargs)
+    program, _ = dispatcher.find(leaves, spec, args, kwargs)
     parts = []
     if isinstance(program, Declined):
         names = {id(m): path for path, m in module.named_modules()}

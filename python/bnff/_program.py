@@ -12,7 +12,7 @@ from ._trace import Value
 class Program:
     """What one call signature of a module runs."""
 
-    def __init__(self, trace, context, pool):
+    def __init__(self, trace, context, pool, places):
         self.trace = trace
         self.levels = _partition.partition(trace)
         self.steps = []  # (Level, Region or None)
@@ -32,12 +32,39 @@ class Program:
             self.steps.append((level, region))
         self.runs = 0
         self.regions = [region for _, region in self.steps if region]
-        self.counts = self._take_counts()
+        counts = self._take_counts()
+        slots = self._slots(places)
+        self.outputs = [(slots[v], None) if isinstance(v, Value) else (None, v) for v in trace.outputs]
+        self.counts = [[slots[v] for v in values] for values in counts]
+        self.calls = [None if region else [_NodeCall(node, slots) for node in level.nodes] for level, region in self.steps]
         self.drop_after = [[] for _ in self.levels]
+        for region in self.regions:
+            region.place(slots)
         where = {id(level): i for i, level in enumerate(self.levels)}
         for v, level in last.items():
             if level is not None and v.kind == "node":
-                self.drop_after[where[id(level)]].append(v)
+                self.drop_after[where[id(level)]].append(slots[v])
+
+    def _slots(self, places):
+        """Value -> its position among all tensors of a call: parameters and buffers, inputs, tensors that modules keep in other
+        attributes, and results of nodes."""
+        values = self.trace.values
+        slots, first = {}, len(places) + len(self.trace.inputs)
+        self.others = []
+        for v in values:
+            if v.kind == "input":
+                slots[v] = len(places) + v.where
+            elif v.kind == "attribute":
+                place = places.get((id(v.where[0]), v.where[1]))
+                if place is None:
+                    place = first + len(self.others)
+                    self.others.append(v.where)
+                slots[v] = place
+        first += len(self.others)
+        nodes = [v for v in values if v.kind == "node"]
+        slots.update((v, first + i) for i, v in enumerate(nodes))
+        self.made = len(nodes)
+        return slots
 
     def _take_counts(self):
         """Per step: buffers that only count batches, one more at each call. They are raised together, and their nodes taken out."""
@@ -86,42 +113,51 @@ class Program:
         else:
             region.plan(tuple(_is_learning(region.params[i]) for i in region.learnable), False, False)
 
-    def __call__(self, tensors):
-        """Run on the input tensors (flat); the flat outputs."""
+    def __call__(self, attributes, tensors):
+        """Run on the modules' parameters and buffers and on the input tensors (flat); the flat outputs."""
         self.runs += 1
-        env = {}
-
-        def fetch(v):
-            if v.kind == "node":
-                return env[v]
-            if v.kind == "input":
-                return tensors[v.where]
-            module, name = v.where
-            return getattr(module, name)
-
+        env = [*attributes, *tensors, *[getattr(*where) for where in self.others], *[None] * self.made]
         for i, (level, region) in enumerate(self.steps):
             if region:
                 with torch.set_grad_enabled(level.grad):
-                    env.update(zip(region.outputs, region(fetch)))
+                    region(env)
             else:
                 if self.counts[i]:
                     with torch.no_grad():
-                        torch._foreach_add_([fetch(v) for v in self.counts[i]], 1)
-                for node in level.nodes:
-                    self._run_node(node, fetch, env)
-            for v in self.drop_after[i]:
-                env.pop(v, None)
-        return [fetch(v) if isinstance(v, Value) else v for v in self.trace.outputs]
+                        torch._foreach_add_([env[slot] for slot in self.counts[i]], 1)
+                for call in self.calls[i]:
+                    call(env)
+            for slot in self.drop_after[i]:
+                env[slot] = None
+        return [v if slot is None else env[slot] for slot, v in self.outputs]
 
-    @staticmethod
-    def _run_node(node, fetch, env):
-        args, kwargs = pytree.tree_map(lambda x: fetch(x) if isinstance(x, Value) else x, (node.args, node.kwargs))
-        with torch.set_grad_enabled(node.grad):
-            result = node.func(*args, **kwargs)
-        leaves = pytree.tree_leaves(result)
-        for k, v in enumerate(node.outs):
-            if v is not None:
-                env[v] = leaves[k] if k < len(leaves) else fetch(node.mutates[k - len(leaves)])
+
+class _NodeCall:
+    """A node that runs in PyTorch."""
+
+    def __init__(self, node, slots):
+        self.func, self.grad, self.mutates = node.func, node.grad, [slots[v] for v in node.mutates]
+        self.leaves, self.spec = pytree.tree_flatten((node.args, node.kwargs))
+        self.reads = [(i, slots[v]) for i, v in enumerate(self.leaves) if isinstance(v, Value)]
+        self.flat = not node.kwargs and len(self.leaves) == len(node.args) and all(x is y for x, y in zip(self.leaves, node.args))
+        self.outs = [None if v is None else slots[v] for v in node.outs]
+        for i, _ in self.reads:
+            self.leaves[i] = None
+
+    def __call__(self, env):
+        leaves = list(self.leaves)
+        for i, slot in self.reads:
+            leaves[i] = env[slot]
+        with torch.set_grad_enabled(self.grad):
+            if self.flat:
+                result = self.func(*leaves)
+            else:
+                args, kwargs = pytree.tree_unflatten(leaves, self.spec)
+                result = self.func(*args, **kwargs)
+        results = [result] if isinstance(result, torch.Tensor) else pytree.tree_leaves(result)
+        for k, slot in enumerate(self.outs):
+            if slot is not None:
+                env[slot] = results[k] if k < len(results) else env[self.mutates[k - len(results)]]
 
 
 def _is_learning(v):

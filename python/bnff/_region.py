@@ -2,12 +2,21 @@
 import ctypes
 import time
 from ctypes import c_void_p
+from operator import attrgetter, itemgetter
 
 import torch
 
 from . import _engine
 from . import _native as n
 from ._lower import chw
+
+
+_REQUIRES_GRAD, _IS_CONTIGUOUS, _DATA_PTR = attrgetter("requires_grad"), torch.Tensor.is_contiguous, torch.Tensor.data_ptr
+try:
+    torch.autograd.graph.increment_version([])
+    _MANY_AT_ONCE = True
+except TypeError:  # before PyTorch 2.5: one tensor at a time
+    _MANY_AT_ONCE = False
 
 
 class CannotBuild(Exception):
@@ -114,6 +123,30 @@ def _strides4(tensor, h, w):
     return (s[0], w * s[1], s[1], h * w * s[1])
 
 
+def _taker(places):
+    """A function that takes the elements at these places out of a list."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: [values[i] for i in places]
+
+
+def _note_writes(tensors):
+    """Autograd learns that they were written to."""
+    if _MANY_AT_ONCE:
+        torch.autograd.graph.increment_version(tensors)
+    else:
+        for t in tensors:
+            torch.autograd.graph.increment_version(t)
+
+
+def _write_back(statistics, buffers):
+    for t, buffer in zip(statistics, buffers):
+        if t is buffer:
+            torch.autograd.graph.increment_version(t)
+        else:
+            t.copy_(buffer)
+
+
 class Region:
     def __init__(self, nodes, outputs, context, pool):
         self.nodes, self.outputs, self.context, self.pool = nodes, outputs, context, pool
@@ -143,7 +176,12 @@ class Region:
         self.learnable = [i for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if not buffer and not isinstance(p, torch.Tensor)]
         self.statistics = [(i, p) for i, (p, buffer) in enumerate(zip(self.params, self.buffers)) if buffer and not isinstance(p, torch.Tensor)]
         self.sources = self._sources()
-        self.constants = {i: p for i, p in enumerate(self.params) if isinstance(p, torch.Tensor)}
+        constants = [i for i, p in enumerate(self.params) if isinstance(p, torch.Tensor)]
+        self.constants = [self.params[i] for i in constants]
+        order = {i: place for place, i in enumerate([*self.learnable, *[i for i, _ in self.statistics], *constants])}
+        self.in_order = _taker([order[i] for i in range(len(self.params))])  # of parameters of the graph: learnable, statistics, constants
+        self.nowhere = [None] * (len(self.params) - len(self.learnable))
+        self.spreads = any(shape is not None for shape in self.spread)
 
     def _sources(self):
         """Per output: positions among the tensors that autograd sees of those it depends on."""
@@ -179,8 +217,10 @@ class Region:
                                     input_gradients and grad)
             except n.Error as error:
                 raise CannotBuild(str(error)) from None
+            plan.output_sizes = []
             for i, v in enumerate(self.outputs):
                 _, h, w, c = plan.output_shape(i)
+                plan.output_sizes.append((h, w))
                 if tuple(v.shape) not in ((self.batch, c, h, w), (self.batch, c * h * w)):
                     raise CannotBuild(f"the engine's result is {c} x {h} x {w}, PyTorch's {tuple(v.shape)}")
             self.plans[key] = plan
@@ -188,20 +228,31 @@ class Region:
                 del self.plans[next(iter(self.plans))]
         return plan
 
-    def __call__(self, fetch):
-        """Run on the tensors that fetch(Value) gives; the outputs in order."""
-        maps = [fetch(v) if shape is None else fetch(v).detach().expand(shape) for v, shape in zip(self.inputs, self.spread)]
-        weights = [fetch(self.params[i]) for i in self.learnable]
-        statistics = [fetch(v) for _, v in self.statistics]
-        grad = torch.is_grad_enabled() and any(t.requires_grad for t in (*maps, *weights))
-        plan = self.plan(tuple([t.requires_grad for t in weights]), any(t.requires_grad for t in maps), grad)
+    def place(self, slots):
+        """Learn where the tensors of a call are."""
+        self.take_maps = _taker([slots[v] for v in self.inputs])
+        self.take_weights = _taker([slots[self.params[i]] for i in self.learnable])
+        self.take_statistics = _taker([slots[v] for _, v in self.statistics])
+        self.put = [slots[v] for v in self.outputs]
+
+    def __call__(self, env):
+        """Run on the tensors in env, and put the outputs there."""
+        maps, weights, statistics = self.take_maps(env), self.take_weights(env), self.take_statistics(env)
+        if self.spreads:
+            maps = [t if shape is None else t.detach().expand(shape) for t, shape in zip(maps, self.spread)]
+        learns = tuple(map(_REQUIRES_GRAD, weights))
+        asks = any(map(_REQUIRES_GRAD, maps))
+        grad = torch.is_grad_enabled() and (asks or any(learns))
+        plan = self.plan(learns, asks, grad)
         self.runs += 1
         call = _Call(self, plan, statistics)
-        if not grad:
+        if grad:
+            outputs = _Function.apply(call, *maps, *weights)
+        else:
             outputs, run = call.forward(maps, [t.detach() for t in weights], self.trains)
             run.release()
-            return outputs
-        return _Function.apply(call, *maps, *weights)
+        for slot, t in zip(self.put, outputs):
+            env[slot] = t
 
 
 class _Call:
@@ -221,44 +272,41 @@ class _Call:
 
     def forward(self, maps, weights, update):
         """Outputs and the run. update: running statistics take part; False leaves them alone (a repeated forward)."""
-        region = self.region
-        params = [None] * len(region.params)
-        for i, t in region.constants.items():
-            params[i] = t
-        for i, t in zip(region.learnable, weights):
-            params[i] = t if t.is_contiguous() else t.contiguous()
-        buffers = []
-        for (i, _), t in zip(region.statistics, self.statistics):
-            params[i] = t if t.is_contiguous() and (update or not region.trains) else t.clone(memory_format=torch.contiguous_format)
-            buffers.append(params[i])
+        region, plan = self.region, self.plan
+        if not all(map(_IS_CONTIGUOUS, weights)):
+            weights = [t.contiguous() for t in weights]
+        buffers = self.statistics
+        if not (update or not region.trains) or not all(map(_IS_CONTIGUOUS, buffers)):
+            buffers = [t if t.is_contiguous() and (update or not region.trains) else t.clone(memory_format=torch.contiguous_format) for t in buffers]
+        params = region.in_order([*weights, *buffers, *region.constants])
         outputs = [torch.empty_strided(v.shape, v.stride, dtype=torch.float32) for v in region.outputs]
-        sizes = [self.plan.output_shape(i)[1:3] for i in range(len(outputs))]
-        run = region.pool.acquire(self.plan)
-        pointers = (c_void_p * len(params))(*[t.data_ptr() for t in params])
+        run = region.pool.acquire(plan)
+        pointers = (c_void_p * len(params))(*map(_DATA_PTR, params))
         maps_array = self._tensors(maps, region.input_sizes)
-        arguments = n.ForwardArgs(size=ctypes.sizeof(n.ForwardArgs), inputs=maps_array, outputs=self._tensors(outputs, sizes), params=pointers)
+        arguments = n.ForwardArgs(size=ctypes.sizeof(n.ForwardArgs), inputs=maps_array, outputs=self._tensors(outputs, plan.output_sizes), params=pointers)
         run.keep = (arguments, maps_array, pointers, params)
         start = time.perf_counter()
         n.forward(run.handle, ctypes.byref(arguments))
         region.seconds += time.perf_counter() - start
         if update and region.trains:
-            for t, buffer in zip(self.statistics, buffers):
-                if t is buffer:
-                    torch.autograd.graph.increment_version(t)
-                else:
-                    t.copy_(buffer)
+            if buffers is self.statistics:
+                _note_writes(buffers)
+            else:
+                _write_back(self.statistics, buffers)
         return outputs, run
 
     def backward(self, run, maps, weights, gradients):
         """Gradients of feature maps and learnable parameters; None where nobody asked."""
         region, plan = self.region, self.plan
         map_gradients = [torch.empty_like(t) if t.requires_grad else None for t in maps]
-        weight_gradients = [torch.empty(t.shape, dtype=t.dtype) if t.requires_grad else None for t in weights]
-        pointers = (c_void_p * len(region.params))()
-        for i, g in zip(region.learnable, weight_gradients):
-            pointers[i] = g.data_ptr() if g is not None else None
-        sizes = [plan.output_shape(i)[1:3] for i in range(len(gradients))]
-        incoming = self._tensors(gradients, sizes)
+        if all(map(_REQUIRES_GRAD, weights)) and all(map(_IS_CONTIGUOUS, weights)):
+            weight_gradients = list(map(torch.empty_like, weights))
+            addresses = list(map(_DATA_PTR, weight_gradients))
+        else:
+            weight_gradients = [torch.empty_like(t, memory_format=torch.contiguous_format) if t.requires_grad else None for t in weights]
+            addresses = [None if g is None else g.data_ptr() for g in weight_gradients]
+        pointers = (c_void_p * len(region.params))(*region.in_order(addresses + region.nowhere))
+        incoming = self._tensors(gradients, plan.output_sizes)
         outgoing = self._tensors(map_gradients, region.input_sizes) if any(g is not None for g in map_gradients) else None
         arguments = n.BackwardArgs(size=ctypes.sizeof(n.BackwardArgs), output_gradients=incoming, param_gradients=pointers, input_gradients=outgoing)
         start = time.perf_counter()
