@@ -80,10 +80,9 @@ static const char *reason(const char *name)
     return depth < 10 || (depth - 4) % 6 ? "the depth is 4 more than a multiple of 6" : NULL;
 }
 
-static bool look_up(const char *name, densenet *model)
+/* The member of a pattern's form that is called `name`. */
+static bool make(const char *name, densenet *model)
 {
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        if (!models[i].info.pattern && !strcmp(name, models[i].info.name)) return *model = models[i], true;
     bool plain;
     int depth, growth;
     if (!read_pattern(name, &plain, &depth, &growth) || reason(name)) return false;
@@ -92,17 +91,10 @@ static bool look_up(const char *name, densenet *model)
     return true;
 }
 
-static bool list(int index, bnff_model_info *info)
-{
-    if (index < 0 || (size_t)index >= sizeof models / sizeof *models) return false;
-    *info = models[index].info;
-    return true;
-}
-
-static bool find(const char *name, bnff_model_info *info)
+static bool match(const char *name, bnff_model_info *info)
 {
     densenet model;
-    if (!look_up(name, &model)) return false;
+    if (!make(name, &model)) return false;
     *info = model.info;
     return true;
 }
@@ -138,24 +130,24 @@ static bnff_value stem(bnff_graph *graph, const densenet *model, bnff_value imag
     return bnff_maxpool(graph, bnff_relu(graph, x), &(bnff_pool_options){.kernel = {3}, .stride = {2}, .padding = {1}});
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    densenet model;
-    if (!look_up(name, &model)) return BNFF_NONE;
-    bnff_value x = stem(graph, &model, image);
-    int channels = model.stem;
-    for (int b = 0; b < 4 && model.blocks[b]; b++) {
+    densenet made;
+    const densenet *model = info->pattern && make(info->name, &made) ? &made : (const densenet *)info;
+    bnff_value x = stem(graph, model, image);
+    int channels = model->stem;
+    for (int b = 0; b < 4 && model->blocks[b]; b++) {
         if (b > 0) {
-            channels /= model.plain ? 1 : 2;
+            channels /= model->plain ? 1 : 2;
             x = norm_relu_conv(graph, bf_layer_name("features.transition%d", b).text, "norm", "conv", x, channels, 1);
             x = bnff_avgpool(graph, x, &(bnff_pool_options){.kernel = {2}});
         }
-        for (int i = 0; i < model.blocks[b]; i++)
-            x = dense_layer(graph, &model, bf_layer_name("features.denseblock%d.denselayer%d", b + 1, i + 1).text, x, options->dropout);
-        channels += model.blocks[b] * model.growth;
+        for (int i = 0; i < model->blocks[b]; i++)
+            x = dense_layer(graph, model, bf_layer_name("features.denseblock%d.denselayer%d", b + 1, i + 1).text, x, options->dropout);
+        channels += model->blocks[b] * model->growth;
     }
     x = bnff_relu(graph, bnff_batchnorm(graph, "features.norm5", x, NULL));
     return bnff_linear(graph, "classifier", bnff_global_avgpool(graph, x), options->classes, true);
 }
 
-const bf_family bf_densenet = {{BF_INIT_NORMAL_FAN_IN, BF_INIT_UNIFORM, false, false}, true, list, find, build, reason};
+const bf_family bf_densenet = {{BF_INIT_NORMAL_FAN_IN, BF_INIT_UNIFORM, false, false}, true, BF_MEMBERS(models), .build = build, .match = match, .reason = reason};

@@ -4,27 +4,12 @@
  *     block: x ─ 1x1 (expand) ─ depthwise ─ squeeze and excitation (to a quarter of x) ─ 1x1, + x where the shape is kept */
 #include "model/zoo.h"
 
-typedef struct efficientnet {
-    bnff_model_info info;
-} efficientnet;
-
-static const efficientnet models[] = {{{"efficientnet_b0", 1, 224, "classifier.1", false}}};
+static const bnff_model_info models[] = {{"efficientnet_b0", 1, 224, "classifier.1", false}};
 
 static const struct stage {
     int expand, kernel, stride, channels, blocks;
 } stages[] = {{1, 3, 1, 16, 1}, {6, 3, 2, 24, 2}, {6, 5, 2, 40, 2}, {6, 3, 2, 80, 3}, {6, 5, 1, 112, 3}, {6, 5, 2, 192, 4}, {6, 3, 1, 320, 1}};
 enum { STAGES = sizeof stages / sizeof *stages };
-
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const efficientnet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
 
 static bnff_value block(bnff_graph *graph, const char *prefix, bnff_value x, int in, const struct stage *s, int stride)
 {
@@ -42,9 +27,9 @@ static bnff_value block(bnff_graph *graph, const char *prefix, bnff_value x, int
     return stride == 1 && in == s->channels ? bnff_add(graph, x, y) : y;
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    (void)name;
+    (void)info;
     bnff_value x = bf_conv_bn(graph, "features.0.", "0", "1", image, &(bf_conv_bn_options){.channels = 32, .kernel = 3, .stride = 2, .act = BNFF_SILU});
     int channels = 32;
     for (int s = 0; s < STAGES; s++)
@@ -57,4 +42,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "classifier.1", x, options->classes, true);
 }
 
-const bf_family bf_efficientnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, false}, true, list, find, build, NULL};
+const bf_family bf_efficientnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, false}, true, BF_MEMBERS(models), .build = build};

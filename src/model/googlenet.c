@@ -4,11 +4,7 @@
  *     module: 1x1 | 1x1 ─ 3x3 | 1x1 ─ 3x3 | max 3x3 ─ 1x1, concatenated */
 #include "model/zoo.h"
 
-typedef struct googlenet {
-    bnff_model_info info;
-} googlenet;
-
-static const googlenet models[] = {{{"googlenet", 15, 224, "fc", false}}};
+static const bnff_model_info models[] = {{"googlenet", 15, 224, "fc", false}};
 
 /* Inception modules: channels of branch 1, of the two convolutions of branches 2 and 3, of branch 4; a pooling before? */
 static const struct module {
@@ -20,17 +16,6 @@ static const struct module {
     {"inception4e", 256, {160, 320}, {32, 128}, 128, 0}, {"inception5a", 256, {160, 320}, {32, 128}, 128, 2}, {"inception5b", 384, {192, 384}, {48, 128}, 128, 0},
 };
 enum { MODULES = sizeof modules / sizeof *modules };
-
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const googlenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
 
 static bnff_value conv(bnff_graph *graph, const char *prefix, const char *name, bnff_value x, int channels, int kernel, int stride)
 {
@@ -53,13 +38,13 @@ static bnff_value inception(bnff_graph *graph, const struct module *m, bnff_valu
     return bnff_concat(graph, branch, 4);
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    (void)name;
+    (void)info;
     bnff_value x = pool(graph, conv(graph, "", "conv1", image, 64, 7, 2), 3, 2);
     x = pool(graph, conv(graph, "", "conv3", conv(graph, "", "conv2", x, 64, 1, 1), 192, 3, 1), 3, 2);
     for (int i = 0; i < MODULES; i++) x = inception(graph, &modules[i], modules[i].pool ? pool(graph, x, modules[i].pool, 2) : x);
     return bnff_linear(graph, "fc", bf_classifier_dropout(graph, bnff_global_avgpool(graph, x), options, 0.2f), options->classes, true);
 }
 
-const bf_family bf_googlenet = {{BF_INIT_NORMAL_01, BF_INIT_NORMAL_01, false, false}, true, list, find, build, NULL};
+const bf_family bf_googlenet = {{BF_INIT_NORMAL_01, BF_INIT_NORMAL_01, false, false}, true, BF_MEMBERS(models), .build = build};

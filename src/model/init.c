@@ -57,7 +57,9 @@ static void fill_bias(float *values, const bnff_param_info *bias, const bnff_par
 bnff_status bnff_state_init(bnff_state *state, const char *model, uint64_t seed, bnff_error *error)
 {
     static const bf_init layer_defaults = {BF_INIT_UNIFORM, BF_INIT_UNIFORM, true, true};
-    const bf_family *family = model ? bf_family_of(model, NULL) : NULL;
+    const bnff_model_info *member;
+    bnff_model_info matched;
+    const bf_family *family = model ? bf_family_of(model, &member, &matched) : NULL;
     if (model && !family) {
         bf_fail(error, BNFF_E_ARG, "unknown model '%s'", model);
         return bf_hint(error, BNFF_E_ARG, "did you mean '%s'?", bnff_model_nearest(model));

@@ -4,28 +4,13 @@
  *     block: x ─ 1x1 (expand) ─ depthwise ─ 1x1, + x where the shape is kept */
 #include "model/zoo.h"
 
-typedef struct mnasnet {
-    bnff_model_info info;
-} mnasnet;
-
-static const mnasnet models[] = {{{"mnasnet1_0", 1, 224, "classifier.1", false}}};
+static const bnff_model_info models[] = {{"mnasnet1_0", 1, 224, "classifier.1", false}};
 
 static const struct stack {
     int channels, kernel, stride, expand, blocks;
 } stacks[] = {{24, 3, 2, 3, 3}, {40, 5, 2, 3, 3}, {80, 5, 2, 6, 3}, {96, 3, 1, 6, 2}, {192, 5, 2, 6, 4}, {320, 3, 1, 6, 1}};
 enum { STACKS = sizeof stacks / sizeof *stacks, FIRST_STACK = 8 };
 static const bnff_batchnorm_options norm = {.momentum = 3e-4f};
-
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const mnasnet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
 
 static bnff_value block(bnff_graph *graph, const char *prefix, bnff_value x, int in, const struct stack *s, int stride)
 {
@@ -36,9 +21,9 @@ static bnff_value block(bnff_graph *graph, const char *prefix, bnff_value x, int
     return stride == 1 && in == s->channels ? bnff_add(graph, x, y) : y;
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    (void)name;
+    (void)info;
     bnff_value x = bf_conv_bn(graph, "layers.", "0", "1", image, &(bf_conv_bn_options){.channels = 32, .kernel = 3, .stride = 2, .act = BNFF_RELU, .bn = norm});
     x = bf_conv_bn(graph, "layers.", "3", "4", x, &(bf_conv_bn_options){.channels = 32, .kernel = 3, .groups = 32, .act = BNFF_RELU, .bn = norm});
     x = bf_conv_bn(graph, "layers.", "6", "7", x, &(bf_conv_bn_options){.channels = 16, .bn = norm});
@@ -53,4 +38,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "classifier.1", x, options->classes, true);
 }
 
-const bf_family bf_mnasnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, false}, true, list, find, build, NULL};
+const bf_family bf_mnasnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, false}, true, BF_MEMBERS(models), .build = build};

@@ -6,23 +6,12 @@
  * conv.0 is the expansion and conv.1 the depthwise part; without an expansion (features.1) conv.0 is the depthwise part. */
 #include "model/zoo.h"
 
-#include <string.h>
-
-static const bnff_model_info model = {"mobilenet_v2", 1, 224, "classifier.1", false};
+static const bnff_model_info models[] = {{"mobilenet_v2", 1, 224, "classifier.1", false}};
 
 /* Stages: expansion, output channels, blocks, stride of the first. */
 static const struct stage {
     int expand, channels, blocks, stride;
 } stages[] = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
-
-static bool list(int index, bnff_model_info *info)
-{
-    if (index != 0) return false;
-    *info = model;
-    return true;
-}
-
-static bool find(const char *name, bnff_model_info *info) { return !strcmp(name, model.name) && list(0, info); }
 
 /* <prefix>.<first> is the convolution, <prefix>.<second> its normalization. */
 static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *first, const char *second, bnff_value x, int channels,
@@ -51,9 +40,9 @@ static bnff_value inverted_residual(bnff_graph *graph, const char *prefix, bnff_
     return stride == 1 && in == out ? bnff_add(graph, x, y) : y;
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    (void)name;
+    (void)info;
     bnff_value x = relu6(graph, conv_bn(graph, "features.0", "0", "1", image, 32, 3, 2, 1));
     int channels = 32, index = 1;
     for (size_t s = 0; s < sizeof stages / sizeof *stages; s++)
@@ -70,4 +59,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "classifier.1", x, options->classes, true);
 }
 
-const bf_family bf_mobilenet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, true, list, find, build, NULL};
+const bf_family bf_mobilenet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, true, BF_MEMBERS(models), .build = build};

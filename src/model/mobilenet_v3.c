@@ -34,17 +34,6 @@ static const mobilenet models[] = {
 };
 static const bnff_batchnorm_options norm = {.eps = 1e-3f, .momentum = 1e-2f};
 
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const mobilenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
-
 static bnff_value add_block(bnff_graph *graph, const char *prefix, bnff_value x, int in, const block *b)
 {
     const bnff_activation act = b->swish ? BNFF_HARDSWISH : BNFF_RELU;
@@ -64,10 +53,9 @@ static bnff_value add_block(bnff_graph *graph, const char *prefix, bnff_value x,
     return b->stride == 1 && in == b->channels ? bnff_add(graph, x, y) : y;
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    const mobilenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (!model) return BNFF_NONE;
+    const mobilenet *model = (const mobilenet *)info;
     bnff_value x = bf_conv_bn(graph, "features.0.", "0", "1", image, &(bf_conv_bn_options){.channels = 16, .kernel = 3, .stride = 2, .act = BNFF_HARDSWISH, .bn = norm});
     int channels = 16;
     for (int i = 0; i < model->block_count; i++) {
@@ -81,4 +69,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "classifier.3", x, options->classes, true);
 }
 
-const bf_family bf_mobilenet_v3 = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, true, list, find, build, NULL};
+const bf_family bf_mobilenet_v3 = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, true, BF_MEMBERS(models), .build = build};

@@ -13,17 +13,6 @@ static const regnet models[] = {
     {{"regnet_y_400mf", 1, 224, "fc", false}, {48, 104, 208, 440}, {1, 3, 6, 6}, 8},
 };
 
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const regnet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
-
 static bnff_value block(bnff_graph *graph, const char *prefix, bnff_value x, int in, int width, int stride, int group_width)
 {
     const bnff_value shortcut = in == width && stride == 1 ? x : bf_conv_bn(graph, prefix, ".proj.0", ".proj.1", x, &(bf_conv_bn_options){.channels = width, .stride = stride});
@@ -34,10 +23,9 @@ static bnff_value block(bnff_graph *graph, const char *prefix, bnff_value x, int
     return bnff_relu(graph, bnff_add(graph, shortcut, y));
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    const regnet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (!model) return BNFF_NONE;
+    const regnet *model = (const regnet *)info;
     bnff_value x = bf_conv_bn(graph, "stem.", "0", "1", image, &(bf_conv_bn_options){.channels = 32, .kernel = 3, .stride = 2, .act = BNFF_RELU});
     int channels = 32;
     for (int s = 0; s < 4; s++)
@@ -48,4 +36,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "fc", bnff_global_avgpool(graph, x), options->classes, true);
 }
 
-const bf_family bf_regnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, false, list, find, build, NULL};
+const bf_family bf_regnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, false, BF_MEMBERS(models), .build = build};

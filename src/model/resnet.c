@@ -6,8 +6,6 @@
  *     shortcut:    x, or downsample.1(downsample.0 1x1(x)) where the shape changes */
 #include "model/zoo.h"
 
-#include <string.h>
-
 typedef struct resnet {
     bnff_model_info info;
     int blocks[4];
@@ -29,27 +27,6 @@ static const resnet models[] = {
     {INFO("resnext101_32x8d"), {3, 4, 23, 3}, true, 32, 8},
     {INFO("resnext101_64x4d"), {3, 4, 23, 3}, true, 64, 4},
 };
-
-static const resnet *look_up(const char *name)
-{
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        if (!strcmp(name, models[i].info.name)) return &models[i];
-    return NULL;
-}
-
-static bool list(int index, bnff_model_info *info)
-{
-    if (index < 0 || (size_t)index >= sizeof models / sizeof *models) return false;
-    *info = models[index].info;
-    return true;
-}
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const resnet *model = look_up(name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
 
 static bnff_value conv_bn(bnff_graph *graph, const char *prefix, const char *conv, const char *bn, bnff_value x, int channels, int kernel,
                           int stride, int groups)
@@ -79,10 +56,9 @@ static bnff_value block(bnff_graph *graph, const resnet *model, const char *pref
     return bnff_relu(graph, bnff_add(graph, y, shortcut));
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    const resnet *model = look_up(name);
-    if (!model) return BNFF_NONE;
+    const resnet *model = (const resnet *)info;
     const bnff_conv_options stem = {.out_channels = 64, .kernel = {7}, .stride = {2}, .padding = {3}};
     bnff_value x = bnff_relu(graph, bnff_batchnorm(graph, "bn1", bnff_conv2d(graph, "conv1", image, &stem), NULL));
     x = bnff_maxpool(graph, x, &(bnff_pool_options){.kernel = {3}, .stride = {2}, .padding = {1}});
@@ -97,4 +73,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "fc", bnff_global_avgpool(graph, x), options->classes, true);
 }
 
-const bf_family bf_resnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, true}, false, list, find, build, NULL};
+const bf_family bf_resnet = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, true}, false, BF_MEMBERS(models), .build = build};

@@ -8,8 +8,6 @@
  *     y + pad(x) = concat(y[0, C) + x, y[C, 2C)). */
 #include "model/zoo.h"
 
-#include <string.h>
-
 typedef struct resnet {
     bnff_model_info info;
     int blocks; /* n */
@@ -20,27 +18,6 @@ typedef struct resnet {
 static const resnet models[] = {
     {INFO("resnet20"), 3}, {INFO("resnet32"), 5}, {INFO("resnet44"), 7}, {INFO("resnet56"), 9}, {INFO("resnet110"), 18},
 };
-
-static const resnet *look_up(const char *name)
-{
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        if (!strcmp(name, models[i].info.name)) return &models[i];
-    return NULL;
-}
-
-static bool list(int index, bnff_model_info *info)
-{
-    if (index < 0 || (size_t)index >= sizeof models / sizeof *models) return false;
-    *info = models[index].info;
-    return true;
-}
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const resnet *model = look_up(name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
 
 static bnff_value conv_bn(bnff_graph *graph, const char *prefix, int index, bnff_value x, int channels, int stride)
 {
@@ -58,10 +35,9 @@ static bnff_value add_shortcut(bnff_graph *graph, bnff_value y, bnff_value x, in
     return bnff_concat(graph, (const bnff_value[]){sum, bnff_slice(graph, y, half, half)}, 2);
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    const resnet *model = look_up(name);
-    if (!model) return BNFF_NONE;
+    const resnet *model = (const resnet *)info;
     bnff_value x = bnff_relu(graph, conv_bn(graph, "", 1, image, 16, 1));
     for (int l = 0; l < 3; l++) {
         const int channels = 16 << l;
@@ -76,4 +52,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "fc", bnff_global_avgpool(graph, x), options->classes, true);
 }
 
-const bf_family bf_resnet_cifar = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, true}, false, list, find, build, NULL};
+const bf_family bf_resnet_cifar = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_UNIFORM, false, true}, false, BF_MEMBERS(models), .build = build};

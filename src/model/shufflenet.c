@@ -18,17 +18,6 @@ static const shufflenet models[] = {
 };
 static const int units[3] = {4, 8, 4};
 
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const shufflenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
-
 static bnff_value unit(bnff_graph *graph, const char *prefix, bnff_value x, int in, int out, int stride)
 {
     const int half = out / 2;
@@ -46,10 +35,9 @@ static bnff_value unit(bnff_graph *graph, const char *prefix, bnff_value x, int 
     return bnff_channel_shuffle(graph, bnff_concat(graph, parts, 2), 2);
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
-    const shufflenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (!model) return BNFF_NONE;
+    const shufflenet *model = (const shufflenet *)info;
     bnff_value x = bf_conv_bn(graph, "conv1.", "0", "1", image, &(bf_conv_bn_options){.channels = 24, .kernel = 3, .stride = 2, .act = BNFF_RELU});
     x = bnff_maxpool(graph, x, &(bnff_pool_options){.kernel = {3}, .stride = {2}, .padding = {1}});
     int channels = 24;
@@ -62,4 +50,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "fc", bnff_global_avgpool(graph, x), options->classes, true);
 }
 
-const bf_family bf_shufflenet = {{BF_INIT_UNIFORM, BF_INIT_UNIFORM, false, true}, false, list, find, build, NULL};
+const bf_family bf_shufflenet = {{BF_INIT_UNIFORM, BF_INIT_UNIFORM, false, true}, false, BF_MEMBERS(models), .build = build};

@@ -17,17 +17,6 @@ static const squeezenet models[] = {
 };
 static const int squeezed[] = {16, 16, 32, 32, 48, 48, 64, 64};
 
-enum { MODELS = sizeof models / sizeof *models };
-
-static bool list(int index, bnff_model_info *info) { return bf_list_table(models, MODELS, sizeof *models, index, info); }
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const squeezenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
-
 static bnff_value conv_relu(bnff_graph *graph, const char *prefix, const char *name, bnff_value x, int channels, int kernel, int stride)
 {
     const bnff_conv_options o = {.out_channels = channels, .kernel = {kernel}, .stride = {stride}, .padding = {stride == 1 ? kernel / 2 : 0}, .bias = true};
@@ -41,11 +30,10 @@ static bnff_value fire(bnff_graph *graph, const char *prefix, bnff_value x, int 
     return bnff_concat(graph, (const bnff_value[]){narrow, wide}, 2);
 }
 
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
     static const bnff_pool_options pool = {.kernel = {3}, .stride = {2}, .ceil_mode = true};
-    const squeezenet *model = bf_find_in_table(models, MODELS, sizeof *models, name);
-    if (!model) return BNFF_NONE;
+    const squeezenet *model = (const squeezenet *)info;
     bnff_value x = bnff_maxpool(graph, conv_relu(graph, "features.", "0", image, model->first, model->kernel, 2), &pool);
     int index = 3;
     for (int i = 0; i < 8; i++) {
@@ -56,4 +44,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_global_avgpool(graph, conv_relu(graph, "classifier.", "1", x, options->classes, 1, 1));
 }
 
-const bf_family bf_squeezenet = {{BF_INIT_NORMAL_FAN_IN, BF_INIT_UNIFORM, false, false}, true, list, find, build, NULL};
+const bf_family bf_squeezenet = {{BF_INIT_NORMAL_FAN_IN, BF_INIT_UNIFORM, false, false}, true, BF_MEMBERS(models), .build = build};

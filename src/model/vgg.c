@@ -5,8 +5,6 @@
  * features.N counts every module: a convolution, its BN and its ReLU take three, a pooling one. Convolutions have a bias. */
 #include "model/zoo.h"
 
-#include <string.h>
-
 typedef struct vgg {
     bnff_model_info info;
     int convs[5]; /* in each stage */
@@ -22,32 +20,10 @@ static const vgg models[] = {
     {INFO("vgg19_bn"), {2, 2, 4, 4, 4}},
 };
 
-static const vgg *look_up(const char *name)
-{
-    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
-        if (!strcmp(name, models[i].info.name)) return &models[i];
-    return NULL;
-}
-
-static bool list(int index, bnff_model_info *info)
-{
-    if (index < 0 || (size_t)index >= sizeof models / sizeof *models) return false;
-    *info = models[index].info;
-    return true;
-}
-
-static bool find(const char *name, bnff_model_info *info)
-{
-    const vgg *model = look_up(name);
-    if (model) *info = model->info;
-    return model != NULL;
-}
-
-static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options)
+static bnff_value build(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options)
 {
     static const int channels[5] = {64, 128, 256, 512, 512};
-    const vgg *model = look_up(name);
-    if (!model) return BNFF_NONE;
+    const vgg *model = (const vgg *)info;
     bnff_value x = image;
     int module = 0;
     for (int s = 0; s < 5; s++) {
@@ -68,4 +44,4 @@ static bnff_value build(bnff_graph *graph, const char *name, bnff_value image, c
     return bnff_linear(graph, "classifier.6", x, options->classes, true);
 }
 
-const bf_family bf_vgg = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, true, list, find, build, NULL};
+const bf_family bf_vgg = {{BF_INIT_NORMAL_FAN_OUT, BF_INIT_NORMAL_01, false, false}, true, BF_MEMBERS(models), .build = build};

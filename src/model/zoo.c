@@ -21,38 +21,40 @@ bf_layer bf_layer_name(const char *format, ...)
     return name;
 }
 
-bool bf_list_table(const void *table, size_t count, size_t size, int index, bnff_model_info *info)
+static const bnff_model_info *member(const bf_family *family, int index)
 {
-    if (index < 0 || (size_t)index >= count) return false;
-    memcpy(info, (const char *)table + (size_t)index * size, sizeof *info);
-    return true;
-}
-
-const void *bf_find_in_table(const void *table, size_t count, size_t size, const char *name)
-{
-    bnff_model_info info;
-    for (int i = 0; bf_list_table(table, count, size, i, &info); i++)
-        if (!strcmp(name, info.name)) return (const char *)table + (size_t)i * size;
-    return NULL;
+    return (const bnff_model_info *)((const char *)family->members + (size_t)index * family->size);
 }
 
 bool bnff_model_list(int index, bnff_model_info *info)
 {
-    for (int f = 0; f < FAMILIES && index >= 0; f++)
-        for (int i = 0; families[f]->list(i, info); i++)
-            if (index-- == 0) return true;
+    for (int f = 0; f < FAMILIES && index >= 0; index -= families[f++]->count)
+        if (index < families[f]->count) return *info = *member(families[f], index), true;
     return false;
 }
 
-const bf_family *bf_family_of(const char *name, bnff_model_info *info)
+const bf_family *bf_family_of(const char *name, const bnff_model_info **info, bnff_model_info *matched)
 {
-    bnff_model_info scratch;
-    for (int f = 0; name && f < FAMILIES; f++)
-        if (families[f]->find(name, info ? info : &scratch)) return families[f];
+    for (int f = 0; name && f < FAMILIES; f++) {
+        const bf_family *family = families[f];
+        for (int i = 0; i < family->count; i++) {
+            *info = member(family, i);
+            if (!(*info)->pattern && !strcmp(name, (*info)->name)) return family;
+        }
+        *info = matched;
+        if (family->match && family->match(name, matched)) return family;
+    }
     return NULL;
 }
 
-bool bnff_model_find(const char *name, bnff_model_info *info) { return bf_family_of(name, info) != NULL; }
+bool bnff_model_find(const char *name, bnff_model_info *info)
+{
+    const bnff_model_info *found;
+    bnff_model_info matched;
+    if (!bf_family_of(name, &found, &matched)) return false;
+    if (info) *info = *found;
+    return true;
+}
 
 const char *bnff_model_nearest(const char *name)
 {
@@ -96,13 +98,15 @@ static bnff_status check_options(const char *name, const bf_family *family, cons
 
 bnff_status bnff_model_build(bnff_graph *graph, const char *name, const bnff_model_options *options, bnff_error *error)
 {
-    const bf_family *family = bf_family_of(name, NULL);
+    const bnff_model_info *info;
+    bnff_model_info matched;
+    const bf_family *family = bf_family_of(name, &info, &matched);
     if (!family) return unknown_model(name, error);
     if (!options) return bf_fail(error, BNFF_E_ARG, "model '%s': the number of classes is not given", name);
     BF_TRY(check_options(name, family, options, error));
     BF_TRY(bnff_graph_status(graph, error));
     if (bnff_graph_param_count(graph)) return bf_fail(error, BNFF_E_ARG, "model '%s': the graph it is built into is not empty", name);
     const bnff_value image = bnff_input(graph, "input", options->channels ? options->channels : 3);
-    bnff_output(graph, family->build(graph, name, image, options));
+    bnff_output(graph, family->build(graph, info, image, options));
     return bnff_graph_status(graph, error);
 }

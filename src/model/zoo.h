@@ -20,15 +20,19 @@ typedef struct bf_init {
 typedef struct bf_family {
     bf_init init;
     bool has_dropout;
-    /* The index-th member or pattern; false past the end. */
-    bool (*list)(int index, bnff_model_info *info);
-    /* Recognise a member by name; info->name is then `name` itself or a name of the table. */
-    bool (*find)(const char *name, bnff_model_info *info);
-    /* Add member `name` on an image; returns the logits. Failures stick to the graph. */
-    bnff_value (*build)(bnff_graph *graph, const char *name, bnff_value image, const bnff_model_options *options);
+    const void *members; /* structs that begin with a bnff_model_info: members, and patterns of names */
+    int count;
+    size_t size;         /* of a struct */
+    /* Add a member on an image; returns the logits. `info` begins its struct in the table, or is what `match` found. Failures stick to the graph. */
+    bnff_value (*build)(bnff_graph *graph, const bnff_model_info *info, bnff_value image, const bnff_model_options *options);
+    /* Recognise a name that a pattern of the table stands for; info->name is then `name` itself. May be NULL. */
+    bool (*match)(const char *name, bnff_model_info *info);
     /* Why a name that looks like the family's is not a member, or NULL. May be NULL. */
     const char *(*reason)(const char *name);
 } bf_family;
+
+/* The three fields of a family's table. */
+#define BF_MEMBERS(table) .members = (table), .count = sizeof(table) / sizeof *(table), .size = sizeof *(table)
 
 extern const bf_family bf_densenet, bf_resnet, bf_resnet_cifar, bf_vgg, bf_mobilenet, bf_mobilenet_v3, bf_efficientnet, bf_mnasnet, bf_regnet, bf_shufflenet,
     bf_squeezenet, bf_googlenet;
@@ -47,12 +51,8 @@ bnff_value bf_squeeze_excitation(bnff_graph *graph, const char *prefix, bnff_val
 /* The dropout before a classifier: as asked for, or as published. */
 bnff_value bf_classifier_dropout(bnff_graph *graph, bnff_value x, const bnff_model_options *options, float published);
 
-/* list and find of a family whose members are a table of structs that begin with a bnff_model_info. */
-bool bf_list_table(const void *table, size_t count, size_t size, int index, bnff_model_info *info);
-const void *bf_find_in_table(const void *table, size_t count, size_t size, const char *name);
-
-/* The family that has a member of that name, NULL if none has. */
-const bf_family *bf_family_of(const char *name, bnff_model_info *info);
+/* The family that has a member of that name, NULL if none has. *info: the member, in its table or, of a pattern, *matched. */
+const bf_family *bf_family_of(const char *name, const bnff_model_info **info, bnff_model_info *matched);
 
 /* A formatted layer name. bf_layer_name("features.%d", 3).text lives to the end of the full expression, as a call's argument does. */
 typedef struct bf_layer {
