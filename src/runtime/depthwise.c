@@ -84,14 +84,21 @@ static memory take(bf_scratch *s, const bf_task *task)
     return m;
 }
 
+/* Bytes of a strip of results. With programs it is what stays in L1 from one to the next. Without, only how far ahead rows are fetched: fetched late,
+ * they are still near when their turn comes. Groups: rows are spread, and spread once where they stay. */
+static size_t near_bytes(const bnff_plan *plan, const bf_task *task)
+{
+    const bool programs = task->load[0].count || task->load[1].count || task->epilogue.count > 1 || (task->epilogue.count && !task->epilogue.steps->stream);
+    return task->depthwise.group > 1 ? plan->context->target.l2 / 8 : plan->context->target.l1 / (programs ? 2 : 16);
+}
+
 void bf_depthwise_divide(const bnff_plan *plan, bf_task *task)
 {
     bf_depthwise *d = &task->depthwise;
     const bool backward = task->kind == BF_TASK_DEPTHWISE_BWD;
     const bf_layout *x = &plan->layouts[task->x];
     const int height = backward ? d->h : d->oh;
-    const size_t row = (size_t)(backward ? d->w : d->ow) * BF_BLOCK * sizeof(float), near = d->group > 1 ? plan->context->target.l2 / 8 : plan->context->target.l1 / 2;
-    const size_t fit = near / (row * (size_t)d->group);
+    const size_t row = (size_t)(backward ? d->w : d->ow) * BF_BLOCK * sizeof(float), fit = near_bytes(plan, task) / (row * (size_t)d->group);
     d->strip = fit < 1 ? 1 : fit < (size_t)height ? (int)fit : height;
     bf_divide_images(plan, &task->grid, d->n, height, x->count);
     bf_scratch s = {0};
