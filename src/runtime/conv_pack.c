@@ -91,19 +91,38 @@ static void pack_panel(const bf_kernels *kernels, const weights *w, const bf_blo
     else pack_columns(kernels, taps_of(w, inner->first, outer->first + lane), row, lanes, inner->channels, w->taps, to);
 }
 
+/* The taps between one inner channel and all channels of an outer block: taps[tap][outer channel]. */
+static void taps_of_block(const bf_kernels *kernels, const weights *w, const bf_block *outer, int inner, bool outer_is_output, float taps[9][BF_BLOCK])
+{
+    const size_t row = (size_t)w->group_in * 9;
+    if (w->groups > 1) {
+        for (int o = 0; o < outer->channels; o++) {
+            const float *from = outer_is_output ? taps_of(w, outer->first + o, inner) : taps_of(w, inner, outer->first + o);
+            for (int t = 0; t < 9; t++) taps[t][o] = from ? from[t] : 0;
+        }
+    } else if (outer_is_output) {
+        const float *from = taps_of(w, outer->first, inner);
+        for (int o = 0; o < outer->channels; o++) __builtin_prefetch(from + (size_t)o * row + AHEAD);
+        kernels->transpose(taps[0], BF_BLOCK, from, (ptrdiff_t)row, outer->channels, 9);
+    } else {
+        const float *from = taps_of(w, inner, outer->first);
+        for (int k = 0; k < outer->channels * 9; k += RUN) __builtin_prefetch(from + 2 * row + k);
+        kernels->transpose(taps[0], BF_BLOCK, from, 9, outer->channels, 9);
+    }
+}
+
 /* One pair of blocks in Winograd's positions, `position` floats apart: [panel][inner channel][16]. The filters of a data gradient are turned by
  * 180 degrees. */
-static void pack_positions(const bf_kernels *kernels, const weights *w, bf_algorithm algorithm, const bf_block *outer, const bf_block *inner, bool outer_is_output,
-                           float *to, size_t position, size_t panel)
+static void pack_positions(const bf_kernels *kernels, const weights *w, bf_algorithm algorithm, const bf_block *outer, const bf_block *inner,
+                           bool outer_is_output, float *to, size_t position, size_t panel)
 {
     const int count = bf_winograd_shape_of(algorithm).positions;
-    double taps[9][BF_BLOCK] = {{0}};
-    float positions[BF_WINOGRAD_POSITIONS][BF_BLOCK];
+    float single[9][BF_BLOCK] = {{0}}, positions[BF_WINOGRAD_POSITIONS][BF_BLOCK];
+    double taps[9][BF_BLOCK];
     for (int i = 0; i < inner->channels; i++, to += BF_LANES) {
-        for (int o = 0; o < outer->channels; o++) {
-            const float *from = outer_is_output ? taps_of(w, outer->first + o, inner->first + i) : taps_of(w, inner->first + i, outer->first + o);
-            for (int t = 0; t < 9; t++) taps[t][o] = from ? (double)from[outer_is_output ? t : 8 - t] : 0;
-        }
+        taps_of_block(kernels, w, outer, inner->first + i, outer_is_output, single);
+        for (int t = 0; t < 9; t++)
+            for (int o = 0; o < BF_BLOCK; o++) taps[t][o] = (double)single[outer_is_output ? t : 8 - t][o];
         kernels->winograd_filter(algorithm, (const double(*)[BF_BLOCK])taps, positions);
         for (int q = 0; q < count; q++)
             for (int lane = 0; lane < lanes_of(outer); lane += BF_LANES)
@@ -167,8 +186,7 @@ typedef struct unpacking {
     bool accumulate;
 } unpacking;
 
-/* n consecutive weights of a row, from the k-th of the pair of blocks on: sums[weight][lane]. */
-static void scatter(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
+static void scatter_groups(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
 {
     for (int o = 0; o < u->oc->channels; o++)
         for (int q = 0; q < n; q++) {
@@ -179,8 +197,13 @@ static void scatter(const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
         }
 }
 
-static void scatter_ungrouped(const bf_kernels *kernels, const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
+/* n consecutive weights of a row, from the k-th of the pair of blocks on: sums[weight][lane]. */
+static void scatter(const bf_kernels *kernels, const unpacking *u, int k, int n, float sums[RUN][BF_BLOCK])
 {
+    if (u->w.groups > 1) {
+        scatter_groups(u, k, n, sums);
+        return;
+    }
     float *gradient = u->to + (taps_of(&u->w, u->oc->first, u->ic->first) - u->w.at) + k, rows[BF_BLOCK][RUN];
     const size_t row = (size_t)u->w.group_in * (size_t)u->w.taps;
     for (int o = 0; o < u->oc->channels; o++) __builtin_prefetch(gradient + (size_t)o * row + AHEAD, 1);
@@ -198,6 +221,7 @@ static void unpack_positions(const bf_kernels *kernels, const unpacking *u, bf_a
 {
     const int count = bf_winograd_shape_of(algorithm).positions, lanes = lanes_of(u->oc);
     double positions[BF_WINOGRAD_POSITIONS][BF_BLOCK], taps[9][BF_BLOCK];
+    float sums[RUN][BF_BLOCK];
     for (int i = 0; i < u->ic->channels; i++, from += lanes) {
         for (int q = 0; q < count; q++) {
             const float *at = from + (size_t)q * position;
@@ -210,12 +234,9 @@ static void unpack_positions(const bf_kernels *kernels, const unpacking *u, bf_a
             }
         }
         kernels->winograd_filter_gradient(algorithm, (const double(*)[BF_BLOCK])positions, taps);
-        for (int o = 0; o < u->oc->channels; o++) {
-            const float *where = taps_of(&u->w, u->oc->first + o, u->ic->first + i);
-            if (!where) continue;
-            float *gradient = u->to + (where - u->w.at);
-            for (int t = 0; t < 9; t++) gradient[t] = (float)taps[8 - t][o] + (u->accumulate ? gradient[t] : 0);
-        }
+        for (int t = 0; t < 9; t++)
+            for (int o = 0; o < lanes; o++) sums[t][o] = (float)taps[8 - t][o];
+        scatter(kernels, u, 9 * i, 9, sums);
     }
 }
 
@@ -241,8 +262,7 @@ void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *p
                 const int n = count - k < RUN ? count - k : RUN;
                 for (int q = 0; q < n; q++)
                     sum_cells(sums[q], partial + p->outer[ob] + at + next_place(&next) * (size_t)lanes, p->floats, task->grid.pixel_cells, lanes);
-                if (u.w.groups > 1) scatter(&u, k, n, sums);
-                else scatter_ungrouped(kernels, &u, k, n, sums);
+                scatter(kernels, &u, k, n, sums);
             }
         }
 }
