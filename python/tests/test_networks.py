@@ -92,14 +92,36 @@ def test_whole_gradient(name, monkeypatch):
         assert_no_worse(distances, what)
 
 
-# Inception's activations die out in evaluation before any training: the result is the last bias, and eager's distance says nothing of its layers.
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "inception_v3"])
+def use_statistics_of(x, model):
+    """Running statistics are those of one batch."""
+    for m in model.modules():
+        if isinstance(m, torch.nn.BatchNorm2d):
+            m.momentum = 1.0
+    with torch.no_grad():
+        model.train()(x)
+    return model.eval()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
 def test_evaluation(name):
-    ours, eager, exact = twins(build(name).eval())
-    size = SIZES.get(name, SIZE)
+    model, size = build(name), SIZES.get(name, SIZE)
+    # The activations of an Inception that has learnt nothing die out (1e-6 before the last layer), and all that is left of the result is the last bias.
+    ours, eager, exact = twins(use_statistics_of(torch.randn(8, 3, size, size), model) if name == "inception_v3" else model.eval())
     x = torch.randn(2, 3, size, size)
     with torch.no_grad():
         a, b, c = (tensors(m(x.to(next(m.parameters()).dtype))) for m in (ours, eager, exact))
     for u, v, w in zip(a, b, c):
         assert distance(u, w) <= 2 * distance(v, w) + 1e-6
+    assert programs(ours)[0].regions
+
+
+def test_evaluation_of_what_vanishes():
+    """Inception as it is made. The engine's sums begin with the bias and eager's end with it: each of the F additions of a product that is far
+    smaller than the bias rounds by up to u = 2^-24 of the sum, F u in all. (Measured: 1.1e-6 of 1.2e-4; eager 2.4e-8.)"""
+    ours, eager, exact = twins(build("inception_v3").eval())
+    x = torch.randn(2, 3, 128, 128)
+    with torch.no_grad():
+        a, b, c = ours(x), eager(x), exact(x.double())
+    assert (c - exact.fc.bias).norm() < 1e-4 * c.norm()
+    assert distance(a, c) <= 2 * distance(b, c) + exact.fc.in_features * 2.0**-24
     assert programs(ours)[0].regions
