@@ -5,6 +5,7 @@ A step is forward, cross-entropy, backward and an update by fused SGD with momen
 and after each step tells whether the machine was disturbed (below 94 % of the best such run): then the step is taken again, at most three times.
 """
 import argparse
+import importlib
 import json
 import os
 import resource
@@ -18,7 +19,10 @@ DISTURBED, RETAKES, PROBE_SECONDS = 0.94, 3, 0.005
 
 
 def build(name):
-    """A module from torchvision where it can be imported, else from bnff.models."""
+    """What MODULE:FUNCTION makes; a plain name is one of torchvision's models where that can be imported, else of bnff.models."""
+    if ":" in name:
+        module, function = name.split(":")
+        return getattr(importlib.import_module(module), function)()
     try:
         import torchvision.models as models
         return getattr(models, name)(weights=None)
@@ -40,6 +44,14 @@ def batches(count, batch, size, varied):
         yield images, labels
 
 
+def loss_of(results, labels):
+    """Cross-entropy of logits (auxiliary ones too), or, of results that are images, the mean square."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+    tensors = [t for t in tree_leaves(results) if isinstance(t, torch.Tensor)]
+    return sum(torch.nn.functional.cross_entropy(t, labels % t.shape[1]) if t.dim() == 2 else t.square().mean() for t in tensors)
+
+
 def serve(name, way, a):
     """One way in this process: a step for every line read, its time and loss for every line written."""
     import torch
@@ -49,7 +61,7 @@ def serve(name, way, a):
     model = build(name).train()
     if way in ("eager", "inductor"):
         model = model.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), a.lr, momentum=0.9, fused=True)
     run, engine_seconds = model, lambda: 0.0
     if way == "inductor":
         run = torch.compile(model)
@@ -62,7 +74,7 @@ def serve(name, way, a):
         if way in ("eager", "inductor"):
             images = images.to(memory_format=torch.channels_last)
         before, start = engine_seconds(), time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(run(images), labels)
+        loss = loss_of(run(images), labels)
         loss.backward()
         computed = time.perf_counter()
         optimizer.step()
@@ -75,7 +87,7 @@ def serve(name, way, a):
 
 class Server:
     def __init__(self, name, way, a):
-        command = [sys.executable, "-m", "bnff.bench", name, "--serve", way, "-b", str(a.batch), "-s", str(a.size), "-t", str(a.threads)]
+        command = [sys.executable, "-m", "bnff.bench", name, "--serve", way, "-b", str(a.batch), "-s", str(a.size), "-t", str(a.threads), "--lr", str(a.lr)]
         self.process = subprocess.Popen(command + ["--losses"] * bool(a.losses), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                         env={"THP_MEM_ALLOC_ENABLE": "1", **os.environ})  # the engine asks for huge pages too
         self.way, self.answers, self.retaken = way, [], 0
@@ -143,18 +155,55 @@ def measure(name, a):
     return {s.way: s.result(a.batch) for s in servers}
 
 
+HEAD = ("| model | way | images/s | step s | peak MiB | in the engine | bnff is x as fast | bnff's memory | retaken |\n"
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+
+
 def show(name, result):
-    others = {way: v for way, v in result.items() if way != "bnff"}
+    """Rows of a Markdown table. Ratios stand beside the other ways: what bnff's speed is of theirs, and what its memory."""
+    ours = result.get("bnff")
     for way, v in result.items():
-        line = (f"{name:18} {way:10} {v['images_per_second']:8.2f} images/s  {statistics.median(v['seconds']):8.4f} s a step  "
-                f"peak {v['peak_bytes'] / 2**20:6.0f} MiB  {v['retaken']} retaken")
-        if way == "bnff":
-            line += f"  {100 * v['engine_share']:.1f} % of forward and backward in the engine"
-            if others:
-                best = max(others, key=lambda way: others[way]["images_per_second"])
-                line += f"  {v['images_per_second'] / others[best]['images_per_second']:.2f} x {best}"
-                line += f", {v['peak_bytes'] / min(o['peak_bytes'] for o in others.values()):.2f} of the least other memory"
-        print(line, flush=True)
+        share, speed, memory = f"{100 * v['engine_share']:.1f} %" if way == "bnff" else "", "", ""
+        if ours and way != "bnff":
+            speed, memory = f"{ours['images_per_second'] / v['images_per_second']:.2f}", f"{ours['peak_bytes'] / v['peak_bytes']:.2f}"
+        print(f"| {name} | {way} | {v['images_per_second']:.2f} | {statistics.median(v['seconds']):.4f} | {v['peak_bytes'] / 2**20:.0f} | {share} | {speed} | {memory} "
+              f"| {v['retaken']} |", flush=True)
+
+
+def shares(names, a):
+    """For each network: what part of its steps is spent in the engine, as a Markdown table."""
+    import warnings
+
+    import torch
+
+    import bnff
+    from ._explain import engine_seconds
+    warnings.simplefilter("ignore")
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    print("| network | image | regions | operators in PyTorch | BN fused | step s | engine, of forward and backward | of the step |\n"
+          "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    found = {}
+    for name in names:
+        torch.manual_seed(0)
+        model = bnff.compile(build(name).train())
+        optimizer = torch.optim.SGD(model.parameters(), 1e-4, momentum=0.9, fused=True)
+        images, labels = next(batches(1, a.batch, a.size, False))
+        rows = []
+        for _ in range(a.warm_up + a.repeat):
+            before, start = engine_seconds(model), time.perf_counter()
+            loss_of(model(images), labels).backward()
+            computed = time.perf_counter()
+            optimizer.step()
+            optimizer.zero_grad()
+            end, engine = time.perf_counter(), engine_seconds(model) - before
+            rows.append((end - start, engine / (computed - start), engine / (end - start)))
+        step, gradients, whole = (statistics.median(column) for column in zip(*rows[a.warm_up:]))
+        e = bnff.explain(model, images)
+        norms, fused = sum(r.batchnorms for r in e.regions), sum(r.fused for r in e.regions)
+        found[name] = {"step": step, "engine_of_gradients": gradients, "engine_of_step": whole, "regions": len(e.regions), "in_pytorch": len(e.fallbacks)}
+        print(f"| {name.split(':')[-1]} | {a.size} | {len(e.regions)} | {len(e.fallbacks)} | {fused} of {norms} | {step:.3f} | {100 * gradients:.1f} % | {100 * whole:.1f} % |", flush=True)
+    return found
 
 
 def compare_losses(name, a):
@@ -175,7 +224,7 @@ def compare_losses(name, a):
 
 def main():
     p = argparse.ArgumentParser(prog="python -m bnff.bench", description=__doc__.split("\n")[0])
-    p.add_argument("models", nargs="+", help="densenet121, resnet50, ...")
+    p.add_argument("models", nargs="+", help="densenet121, resnet50, ..., or MODULE:FUNCTION of your own")
     p.add_argument("-b", "--batch", type=int, default=32)
     p.add_argument("-s", "--size", type=int, default=224, help="image side")
     p.add_argument("-t", "--threads", type=int, default=0)
@@ -183,6 +232,8 @@ def main():
     p.add_argument("--warm-up", type=int, default=None, help="steps before, with the compilation (2; none with --losses)")
     p.add_argument("--ways", nargs="+", choices=WAYS, default=None, help="those to run (all but contiguous)")
     p.add_argument("--losses", type=int, nargs="?", const=1, default=0, metavar="STEPS", help="compare the losses of so many steps, not times")
+    p.add_argument("--lr", type=float, default=0.01, help="learning rate of SGD (0.01)")
+    p.add_argument("--shares", action="store_true", help="say what part of steps is spent in the engine, and measure nothing beside it")
     p.add_argument("--json", metavar="FILE", help="write the figures there too")
     p.add_argument("--serve", choices=WAYS, help=argparse.SUPPRESS)
     a = p.parse_args()
@@ -192,8 +243,10 @@ def main():
     if a.losses and "contiguous" not in a.ways:
         p.error("--losses compares with contiguous: name it in --ways")
     a.warm_up = a.warm_up if a.warm_up is not None else 0 if a.losses else 2
-    results = {}
-    for name in a.models:
+    results = shares(a.models, a) if a.shares else {}
+    if not a.losses and not a.shares:
+        print(HEAD, flush=True)
+    for name in [] if a.shares else a.models:
         if a.losses:
             results[name] = compare_losses(name, a)
         else:
