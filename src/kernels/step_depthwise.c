@@ -24,23 +24,18 @@ BF_INLINE void row_line(vf *sum, const bf_dw_line *line, int from, int width, in
     }
 }
 
-/* P outputs, `at` floats from the first one's. */
-BF_INLINE void store_outputs(float *dst, ptrdiff_t ldd, float *past, ptrdiff_t at, const vf *sum, const int P)
+/* Whole lines of P outputs go past the caches, one after another. Stored vector by vector they would be open by halves for as long as a block
+ * takes, and where few lines can be open, as beside another thread of the core, each half goes to memory by itself. */
+BF_INLINE void stream_lines(float *past, ptrdiff_t ld, const float *line, const int P)
 {
-    if (dst) {
-        dst += at;
+    BF_UNROLL
+    for (int q = 0; q < P; q++, past += ld, line += BF_LANES)
         BF_UNROLL
-        for (int q = 0; q < P; q++, dst += ldd) v_store(dst, sum[q]);
-    }
-    if (past) {
-        past += at;
-        BF_UNROLL
-        for (int q = 0; q < P; q++, past += ldd) v_stream(past, sum[q]);
-    }
+        for (int i = 0; i < BF_LANES; i += V) v_stream(past + i, v_load(line + i));
 }
 
-/* P outputs from `first` on. Three lines of three taps are one stretch of instructions. */
-BF_INLINE void row_block(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int first, int lane, const bool edge, const int K,
+/* P outputs from `first` on; part: this vector of the lines to stream. Three lines of three taps are one stretch of instructions. */
+BF_INLINE void row_block(float *dst, ptrdiff_t ldd, float *part, const bf_dw *f, const float *bias, int first, int lane, const bool edge, const int K,
                          const int S, const int C, const int P)
 {
     vf sum[BF_DW_BLOCK];
@@ -52,17 +47,27 @@ BF_INLINE void row_block(float *dst, ptrdiff_t ldd, const bf_dw *f, const float 
         BF_UNROLL
         for (int i = 0; i < 3; i++) row_line(sum, line + i, from, width, lane, edge, K, S, C, P);
     for (; line < end; line++) row_line(sum, line, from, width, lane, edge, K, S, C, P);
-    store_outputs(dst, ldd, f->past, first * ldd + lane, sum, P);
+    if (dst) {
+        float *to = dst + first * ldd + lane;
+        BF_UNROLL
+        for (int q = 0; q < P; q++, to += ldd) v_store(to, sum[q]);
+    }
+    if (f->past)
+        BF_UNROLL
+        for (int q = 0; q < P; q++) v_store(part + q * BF_LANES, sum[q]);
 }
 
 BF_INLINE void row_blocks(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *bias, int first, const int K, const int S, const int C, const int P)
 {
     const int from = first * S - f->pad;
     const bool inside = P == BF_DW_BLOCK && from >= 0 && from + (P - 1) * S + K <= f->width;
+    float lines[BF_DW_BLOCK * BF_LANES] __attribute__((aligned(64)));
     for (int lane = 0; lane < C; lane += V) {
+        float *const part = lines + lane % BF_LANES;
         if (f->prefetch) fetch_step(f->prefetch);
-        if (inside) row_block(dst, ldd, f, bias, first, lane, false, K, S, C, P);
-        else row_block(dst, ldd, f, bias, first, lane, true, K, S, C, P);
+        if (inside) row_block(dst, ldd, part, f, bias, first, lane, false, K, S, C, P);
+        else row_block(dst, ldd, part, f, bias, first, lane, true, K, S, C, P);
+        if (f->past && (lane + V) % BF_LANES == 0) stream_lines(f->past + first * ldd + lane + V - BF_LANES, ldd, lines, P);
     }
 }
 
@@ -88,7 +93,8 @@ static void row_general(float *dst, ptrdiff_t ldd, const bf_dw *f, const float *
             for (int i = 0; i < f->count; i++)
                 for (int k = first; k < last; k++)
                     sum = v_fma(v_load(f->lines[i].w + k * c + lane), v_load(f->lines[i].x + (ptrdiff_t)(j * f->step - f->pad + k * f->dilation) * c + lane), sum);
-            store_outputs(dst, ldd, f->past, j * ldd + lane, &sum, 1);
+            if (dst) v_store(dst + j * ldd + lane, sum);
+            if (f->past) v_stream(f->past + j * ldd + lane, sum);
         }
     }
 }
