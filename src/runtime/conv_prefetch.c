@@ -43,14 +43,21 @@ void bf_prefetch_epilogue(const bf_cell *cell, bf_prefetch *p, const bf_program 
     }
 }
 
+/* As many as spread the lines over all steps, and one with every k at most. A residual join before few channels wants about that: memory
+ * is what takes the time there. */
+static int lines_per_step(double lines, double steps)
+{
+    enum { MOST = 16 };
+    return lines < (MOST - 1) * steps ? (int)(lines / steps) + 1 : MOST;
+}
+
 void bf_prefetch_pace(const bf_cell *cell, bf_prefetch *p, double products)
 {
     size_t lines = 0;
     for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
     const double steps = products / (16.0 * cell->k->gemm_tile);
     p->current = 0;
-    p->lines_per_step = steps < 1 ? 8 : (int)((double)lines / steps) + 1;
-    if (p->lines_per_step > 8) p->lines_per_step = 8;
+    p->lines_per_step = lines_per_step((double)lines, steps);
 }
 
 void bf_store_add(const bf_cell *cell, bf_prefetch *p, const float *from, float *to, size_t floats)
@@ -66,7 +73,7 @@ void bf_store_pace(const bf_cell *cell, bf_prefetch *p, double products)
     double lines = 0;
     for (int i = p->storing; i < p->stores; i++) lines += (double)(p->store[i].end - p->store[i].to) / BF_LANES;
     const double steps = products / (16.0 * cell->k->gemm_tile);
-    p->stores_per_step = lines < 7 * steps ? (int)(lines / steps) + 1 : 8;
+    p->stores_per_step = lines_per_step(lines, steps);
 }
 
 void bf_store_rest(const bf_cell *cell, bf_prefetch *p)
