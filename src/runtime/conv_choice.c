@@ -4,13 +4,21 @@
  *     overhead    a share of those, by how the work is divided (conv_grid.c)
  *     transforms  of Winograd's algorithms: pixels to positions and back, a vector of channels of a tile at a time, and filters
  *
- * The constants are fitted to measurements of single layers (bench conv) on AVX2 machines; what counts is the order of the answers. */
+ * The constants are fitted to measurements of single layers (bench conv), on Zen 3 for vectors of 8 and Zen 5 for those of 16; what counts
+ * is the order of the answers. */
 #include "runtime/conv.h"
 
 /* Cycles of a vector of channels of one tile in each transform, its loads and stores from L2 included; of a filter and its gradient. */
-static const struct { double input, output, spread, filter; } transforms[BF_ALGORITHM_COUNT] = {
-    [BF_F2] = {80, 36, 160, 30}, [BF_F2X4] = {190, 36, 240, 40}, [BF_F4] = {480, 180, 620, 60},
-};
+typedef struct transform_cost {
+    double input, output, spread, filter;
+} transform_cost;
+
+static const transform_cost *transforms_of(const bf_kernels *kernels, bf_algorithm algorithm)
+{
+    static const transform_cost narrow[] = {[BF_F2] = {80, 36, 160, 30}, [BF_F2X4] = {190, 36, 240, 40}, [BF_F4] = {480, 180, 620, 60}};
+    static const transform_cost wide[] = {[BF_F2] = {125, 68, 215, 30}, [BF_F2X4] = {265, 135, 415, 40}, [BF_F4] = {640, 270, 850, 60}};
+    return &(kernels->vector == 16 ? wide : narrow)[algorithm];
+}
 
 /* The sides of a convolution as its visits see them. */
 typedef struct sides {
@@ -35,9 +43,10 @@ static double tiles_of(const bf_task *task, const sides *s, bf_algorithm algorit
 
 static double winograd_transforms(const bnff_plan *plan, const bf_task *task, const sides *s, bf_algorithm algorithm)
 {
-    const double filters = (double)s->in->lanes * s->out->lanes / task->conv.groups * transforms[algorithm].filter * (s->both ? 2 : 1);
-    const double out = transforms[algorithm].output + (s->backward ? transforms[algorithm].spread : 0);
-    return tiles_of(task, s, algorithm) * (s->in->lanes * transforms[algorithm].input + s->out->lanes * out) / plan->context->kernels->vector + filters;
+    const transform_cost *cost = transforms_of(plan->context->kernels, algorithm);
+    const double filters = (double)s->in->lanes * s->out->lanes / task->conv.groups * cost->filter * (s->both ? 2 : 1);
+    const double out = cost->output + (s->backward ? cost->spread : 0);
+    return tiles_of(task, s, algorithm) * (s->in->lanes * cost->input + s->out->lanes * out) / plan->context->kernels->vector + filters;
 }
 
 /* Share of the taps along an axis that do not fall into the padding. */
