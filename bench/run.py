@@ -118,8 +118,8 @@ def has_peers(args):
         return False
 
 
-def start_bnff(args):
-    return Served([args.bnff, "bench", "serve"])
+def start_bnff(args, *flags):
+    return Served([args.bnff, "bench", "serve", *flags])
 
 
 def pause(args, what):
@@ -169,7 +169,7 @@ def measure_conv(probes, sides, line, turns):
 
 
 def run_conv(args):
-    bnff = start_bnff(args)
+    bnff = start_bnff(args, "--conv", "direct")
     sides = {"bnff": bnff}
     if args.peers:
         sides.update({f"torch thp={thp}": start_peer(args, "torch_conv.py", thp=thp) for thp in (("1",) if args.quick or args.smoke else ("1", "0"))})
