@@ -6,7 +6,7 @@ one has what they share.
 
 Feature maps are N x C x H x W values, or N x F ones: then H = W = 1. A value may hold a feature map under another shape, and then its `form`
 is the C, H and W that the engine knows: a flattened feature map, for the linear layer that follows, or N x g x C/g x H x W, between the
-steps of a channel shuffle.
+steps of a channel shuffle, or one of three dimensions, between the steps of a mean.
 """
 import torch
 
@@ -24,6 +24,7 @@ class Lowered:
 
 
 RULES = {}
+_NUMPYS_NAMES = {"axis": "dim", "keepdims": "keepdim"}  # PyTorch takes both
 
 
 def rule(*functions):
@@ -44,7 +45,7 @@ def consider(node):
     try:
         if any(v.outer for v in node.mutates) and not getattr(function, "updates_buffers", False):
             raise Refuse("it writes into an argument, a parameter or a buffer")
-        lowered = function(node, *node.args, **node.kwargs)
+        lowered = function(node, *node.args, **{_NUMPYS_NAMES.get(k, k): v for k, v in node.kwargs.items()})
         if any(v.shape[0] != lowered.batch for v in lowered.operands):
             raise Refuse("its operands have different numbers of images")
         node.lowered = lowered
@@ -88,6 +89,13 @@ def feature_map(value, ranks=(4,)):
     return value
 
 
+def any_shape(value):
+    """A feature map, under another shape or not."""
+    feature_map(value, (4, 2, 3, 5))
+    need(len(value.shape) in (4, 2) or value.form, f"its operand has {len(value.shape)} dimensions")
+    return value
+
+
 def param(value, rank):
     dense(value)
     need(not value.depends or value.kind == "input", "its weight is computed from the input")  # a leaf may well be an argument
@@ -112,9 +120,9 @@ def chw(value):
 
 
 def need_spread(x, shape):
-    """Can a feature map be repeated to that shape: one channel to all, one number a channel to all rows and columns?"""
+    """Can a feature map be repeated to that shape: one channel, one row, one column to all?"""
     if tuple(x.shape) != tuple(shape):
-        need(len(shape) == 4 and x.shape[0] == shape[0] and x.shape[1] in (1, shape[1]) and (x.shape[2:] in ((1, 1), shape[2:])), "its operands have different shapes")
+        need(len(shape) == 4 and x.shape[0] == shape[0] and all(side in (1, to) for side, to in zip(x.shape[1:], shape[1:])), "its operands have different shapes")
 
 
 def spread(b, x, shape):

@@ -3,11 +3,11 @@ import torch
 import torch.nn.functional as F
 
 from . import _native as n
-from ._lower import Lowered, dense, feature_map, is_number, is_value, need, need_spread, param, rule, spread
+from ._lower import Lowered, any_shape, dense, feature_map, is_number, is_value, need, need_spread, param, rule, spread
 
 
 def _elementwise(x, kind, slope=0.0):
-    x = feature_map(x, (4, 2))
+    x = any_shape(x)
     return Lowered(lambda b: b.graph.activate(b.value(x), kind, slope), [x], form=x.form)
 
 
@@ -66,8 +66,7 @@ def gelu(node, input, approximate="none"):
 
 
 def _same(x):
-    x = feature_map(x, (4, 2, 5))
-    need(len(x.shape) != 5 or x.form, "its operand has 5 dimensions")
+    x = any_shape(x)
     return Lowered(lambda b: b.value(x), [x], form=x.form)
 
 
@@ -86,7 +85,7 @@ def same(node, input, memory_format=None):
 # -- arithmetic --
 
 def _scale(node, x, factor=1.0, offset=0.0):
-    x = feature_map(x, (4, 2))
+    x = any_shape(x)
     if factor == 1 and offset == 0:  # sum() of a list begins with 0
         return _same(x)
     need(abs(factor) > 1e-30 and abs(factor) < 1e30 and abs(offset) < 1e30, "its number is zero or extreme")

@@ -4,7 +4,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from ._lower import Lowered, chw, feature_map, is_number, need, rule, two
+from ._lower import Lowered, any_shape, chw, feature_map, is_number, need, rule, two
 
 # -- channels --
 
@@ -61,8 +61,24 @@ def _slices(x, index):
     return [i.indices(size) for i, size in zip(index, x.shape)]
 
 
+def _changes_shape_alone(x, index):
+    """x[:, :, None, None], or x[:, :, 0, 0] where there is one row and one column."""
+    index = list(index) if isinstance(index, tuple) else [index]
+    if Ellipsis in [i for i in index if i is Ellipsis]:
+        at = next(k for k, i in enumerate(index) if i is Ellipsis)
+        index[at:at + 1] = [slice(None)] * (len(x.shape) - sum(i is not None for i in index) + 1)
+    sides = iter(x.shape)
+    for i in index:
+        side = None if i is None else next(sides)
+        if i is not None and i != slice(None) and not (type(i) is int and side == 1):
+            return False
+    return True
+
+
 @rule(torch.Tensor.__getitem__)
 def getitem(node, input, index):
+    if _changes_shape_alone(input, index):
+        return _reshaped(node, input)
     x = feature_map(input, (4, 2))
     slices = _slices(x, index)
     need(slices[0] == (0, x.shape[0], 1), "it takes some of the images")
@@ -177,6 +193,8 @@ def avg_pool2d(node, input, kernel_size, stride=None, padding=0, ceil_mode=False
     need(divisor_override is None, "it divides by a given number")
     kernel = two(kernel_size, "window")
     stride, padding = two(stride if stride else kernel, "stride"), two(padding, "padding")
+    if kernel == x.shape[2:] and padding == (0, 0):
+        return _mean(node, x, (1, 1))
     return Lowered(lambda b: b.graph.avgpool(b.value(x), kernel, stride, padding, bool(ceil_mode), not count_include_pad), [x])
 
 
@@ -196,23 +214,41 @@ def adaptive_max_pool2d(node, input, output_size, return_indices=False):
     return Lowered(lambda b: b.graph.adaptive_maxpool(b.value(x), height, width), [x])
 
 
-@rule(torch.mean, torch.Tensor.mean)
+def _mean(node, x, size, factor=1):
+    """Means over windows that leave size (H, W), times factor; node's result may have lost the dimensions that are 1."""
+    def emit(b):
+        y = b.graph.adaptive_avgpool(b.value(x), *size)
+        return y if factor == 1 else b.scale(node.scope, y, None, None, factor, 0.0)
+    return Lowered(emit, [x], form=(chw(x)[0], *size) if len(node.outs[0].shape) == 3 else None)
+
+
+_ONLY_MEANS = "only a mean or a sum over rows, columns or channels is"
+
+
+@rule(torch.mean, torch.Tensor.mean, torch.sum, torch.Tensor.sum)
 def mean(node, input, dim=None, keepdim=False, dtype=None):
-    x = feature_map(input)
-    need(dtype is None and dim is not None, "only a mean over height and width, or over channels, is")
-    dims = sorted(d % 4 for d in (dim if isinstance(dim, (tuple, list)) else [dim]))
-    if dims == [1] and keepdim:
-        return Lowered(lambda b: b.mean_channel(b.value(x)), [x])
-    need(dims == [2, 3], "only a mean over height and width, or over channels, is")
-    return Lowered(lambda b: b.graph.adaptive_avgpool(b.value(x), 1, 1), [x])
+    x = any_shape(input)
+    c, h, w = chw(x)
+    need(dtype is None and dim is not None, _ONLY_MEANS)
+    dims = sorted(d % len(x.shape) for d in (dim if isinstance(dim, (tuple, list)) else [dim]))
+    if x.shape[1:] == (c, h * w) and dims == [2]:
+        dims = [2, 3]
+    else:
+        need(len(x.shape) == 4, _ONLY_MEANS)
+    total = node.func in (torch.sum, torch.Tensor.sum)
+    if dims == [1]:
+        channel = lambda b: b.mean_channel(b.value(x), c if total else 1)
+        return Lowered(channel, [x], form=None if keepdim else (1, h, w))
+    need(dims in ([2], [3], [2, 3]), _ONLY_MEANS)
+    size = (1 if 2 in dims else h, 1 if 3 in dims else w)
+    return _mean(node, x, size, h * w // (size[0] * size[1]) if total else 1)
 
 
 # -- shapes: no work in the engine --
 
 def _reshaped(node, x):
-    """x with its channels, height and width in one dimension, or a flat one back with H = W = 1; or with its channels in two, or back."""
-    x = feature_map(x, (4, 2, 5))
-    need(len(x.shape) != 5 or x.form, "its operand has 5 dimensions")
+    """x with its channels, height and width in one dimension, or height and width in one, or channels in two; or back."""
+    x = any_shape(x)
     shape = node.outs[0].shape
     c, h, w = chw(x)
     need(shape[:1] == x.shape[:1], "it moves images to another dimension")
@@ -221,7 +257,7 @@ def _reshaped(node, x):
     elif len(shape) == 2:
         form = (c, h, w) if h * w > 1 else None
     else:
-        need(len(shape) == 5 and shape[3:] == (h, w), "only flattening to images x features is, and cutting channels in two")
+        need(shape[1:] == (c, h * w) or len(shape) == 5 and shape[3:] == (h, w), "only flattening is, and cutting channels in two")
         form = (c, h, w)
     return Lowered(lambda b: b.value(x), [x], form=form)
 

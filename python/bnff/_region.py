@@ -91,9 +91,9 @@ class _Builder:
         self._param(torch.ones(channels, 1, 1, 1))
         return self.graph.conv2d("repeat", x, channels, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
 
-    def mean_channel(self, x):
-        """The mean of the channels of x, as one channel."""
-        self._param(torch.full((1, self._channels(x), 1, 1), 1 / self._channels(x)))
+    def mean_channel(self, x, factor=1):
+        """The mean of the channels of x, times factor, as one channel."""
+        self._param(torch.full((1, self._channels(x), 1, 1), factor / self._channels(x)))
         return self.graph.conv2d("mean", x, 1, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
 
     def linear(self, scope, x, weight, bias):

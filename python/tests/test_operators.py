@@ -34,7 +34,23 @@ def drop_path(y, p, how):
     return y * torch.empty(shape).bernoulli_(1 - p)
 
 
+def gate(y, g):
+    """y times one number a channel, N x C."""
+    return y * torch.sigmoid(g)[:, :, None, None]
+
+
+MEANS = {  # all the ways to say global average pooling that programs use, and other means and sums
+    "list": lambda y: gate(y, y.mean([2, 3])), "axis": lambda y: gate(y, torch.mean(y, axis=(-1, -2))), "keepdims": lambda y: y * y.mean(axis=(2, 3), keepdims=True),
+    "flatten": lambda y: gate(y, y.flatten(2).mean(-1)), "view": lambda y: gate(y, y.view(y.size(0), y.size(1), -1).mean(2)),
+    "view_kept": lambda y: y * y.reshape(*y.shape[:2], -1).mean(-1, keepdim=True).unsqueeze(-1), "twice": lambda y: gate(y, y.mean(3).mean(2)),
+    "rows_first": lambda y: gate(y, y.mean(-2).mean(-1)), "pool": lambda y: gate(y, F.avg_pool2d(y, y.shape[2:]).squeeze(-1).squeeze(-1)),
+    "pool_view": lambda y: y * F.avg_pool2d(y, y.size()[2:]).view(y.size(0), -1)[..., None, None],
+    "columns": lambda y: y * torch.sigmoid(y.mean(3, keepdim=True)) + y.mean(2, keepdim=True), "channels": lambda y: y + y.mean(1).unsqueeze(1),
+    "sum": lambda y: gate(y, y.sum((2, 3)) / 50), "sum_flat": lambda y: gate(y, 0.02 * torch.sum(y.flatten(2), 2)), "sum_channels": lambda y: y * torch.sigmoid(y.sum(1, True)),
+    "there_and_back": lambda y: y.flatten(2).relu().view(y.shape),
+}
 BETWEEN = {
+    "pool_of_a_side": lambda y: gate(y, F.avg_pool2d(y, y.size(3))[:, :, 0, 0]),
     **{f"shuffle_{how}": lambda y, how=how: shuffled(y, 4, how) for how in ("transpose", "permute", "flatten", "function")},
     **{f"resize_{i}": lambda y, k=k: F.interpolate(y, **k) for i, k in enumerate((
         {"scale_factor": 2}, {"size": (7, 13)}, {"scale_factor": (1.7, 0.6)}, {"scale_factor": 1.3, "recompute_scale_factor": True},
@@ -69,6 +85,12 @@ class Between(With):
 @pytest.mark.parametrize("name", BETWEEN)
 def test_operator(name):
     e = check(Between(name), x(), regions=1)
+    assert e.complete, str(e)
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_means(name):
+    e = check(With(MEANS[name]), torch.randn(3, 3, 8, 6, generator=torch.Generator().manual_seed(0)), regions=1)
     assert e.complete, str(e)
 
 
