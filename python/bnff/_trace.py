@@ -199,7 +199,10 @@ class Recorder(TorchFunctionMode):
         tensors = [x for x in leaves if _is_tensor(x)]
         values = {id(x): self.value_of(x) for x in tensors}
         before = [(x, x._version) for x in tensors]
+        shapes = [x.shape for x in tensors]
         result = run()
+        if [x.shape for x in tensors] != shapes:
+            raise Untraceable(f"it calls {name}, which changes the shape of a tensor")
         out_leaves, out_spec = pytree.tree_flatten(result)
         mutated = [x for x, version in before if x._version != version]
         out_tensors = [x for x in out_leaves if _is_tensor(x)]
@@ -261,8 +264,6 @@ class Recorder(TorchFunctionMode):
             return func(*args, **kwargs)
         if func is torch.Tensor.item and id(args[0]) in self.numbers:
             return self.numbers[id(args[0])]
-        if kwargs.get("out") is not None:
-            raise Untraceable("it writes into a tensor given as out=")
         args, kwargs = pytree.tree_map(self.to_fake, (args, kwargs))
         return self.record(func, _function_name(func), args, kwargs, lambda: func(*args, **kwargs))
 
@@ -356,8 +357,8 @@ class _Untouched:
         self.python_state = random.getstate()
         self.numpy_state = self.numpy.random.get_state() if self.numpy else None
 
-    def restore(self):
-        changes = "attributes of the module" if any([self._restore_module(*saved) for saved in self.modules]) else ""
+    def restore(self, fakes):
+        changes = "attributes of the module" if any([self._restore_module(fakes, *saved) for saved in self.modules]) else ""
         if random.getstate() != self.python_state:
             random.setstate(self.python_state)
             changes = "Python's random generator"
@@ -369,7 +370,7 @@ class _Untouched:
         return changes
 
     @staticmethod
-    def _restore_module(m, attributes, lengths, parameters, buffers):
+    def _restore_module(fakes, m, attributes, lengths, parameters, buffers):
         now, changed = m.__dict__, False
         if len(now) != len(attributes) or any(k not in now or now[k] is not v for k, v in attributes.items()):
             changed = True
@@ -378,7 +379,8 @@ class _Untouched:
         changed |= any(len(attributes[k]) != length for k, length in lengths.items())
         for table, saved in ((m._parameters, parameters), (m._buffers, buffers)):
             if len(table) != len(saved) or any(k not in table or table[k] is not v for k, v in saved.items()):
-                changed = True
+                twins = {k: fakes[id(v)][1] for k, v in saved.items() if id(v) in fakes}
+                changed |= list(table) != list(saved) or any(table[k] is not v and table[k] is not twins.get(k, v) for k, v in saved.items())
                 table.clear()
                 table.update(saved)
         return changed
@@ -408,7 +410,7 @@ def record(module, forward, args, kwargs, known=()):
             trace.out_spec = out_spec
     finally:
         _active.recorder = None
-        changes = untouched.restore()
+        changes = untouched.restore(recorder.of_real)
     if changes:
         raise Untraceable(f"its forward changes {changes}")
     return trace
