@@ -43,7 +43,8 @@ static void remove_kinks(bf_graph *g)
 {
     for (int i = 0; i < g->node_count; i++) {
         bf_node *node = &g->nodes[i];
-        if (node->op == BF_OP_ACT) node->a.act.kind = BNFF_SILU;
+        const bool gate = node->op == BF_OP_ACT && (node->a.act.kind == BNFF_SIGMOID || node->a.act.kind == BNFF_HARDSIGMOID); /* stays away from 0 */
+        if (node->op == BF_OP_ACT) node->a.act.kind = gate ? BNFF_SIGMOID : BNFF_SILU;
         if (node->op == BF_OP_MAXPOOL) node->op = BF_OP_AVGPOOL;
     }
 }
@@ -134,6 +135,8 @@ static void forward(ref_model *m, int i)
         for (int k = 0; k < node->in_count; first += m->y[node->in[k++]].c) ref_channels(&m->y[node->in[k]], 0, m->y[node->in[k]].c, first, y);
         break;
     case BF_OP_SLICE: ref_channels(x, node->a.slice.first, node->a.slice.channels, 0, y); break;
+    case BF_OP_GATE: ref_gate(x, &m->y[node->in[1]], y); break;
+    case BF_OP_SHUFFLE: ref_shuffle(x, node->a.shuffle.groups, y); break;
     default: fail_msg("the float64 models know no %s", bf_op_text(node->op));
     }
 }
@@ -171,6 +174,8 @@ static void backward(ref_model *m, int i)
         for (int k = 0; k < node->in_count; first += m->y[node->in[k++]].c) ref_channels_backward(dy, 0, m->y[node->in[k]].c, first, &m->dy[node->in[k]]);
         break;
     case BF_OP_SLICE: ref_channels_backward(dy, node->a.slice.first, node->a.slice.channels, 0, dx); break;
+    case BF_OP_GATE: ref_gate_backward(x, &m->y[node->in[1]], dy, dx, &m->dy[node->in[1]]); break;
+    case BF_OP_SHUFFLE: ref_shuffle_backward(node->a.shuffle.groups, dy, dx); break;
     default: break;
     }
 }
