@@ -33,7 +33,7 @@ static void bench(const bf_kernels *k)
 {
     float *x = block(PIXELS * 2), *y = block(PIXELS * 2), *z = block(PIXELS), *s = block(16), *w = block(16), *v = block(PIXELS);
     for (int i = 0; i < PIXELS * C; i++) v[i] = v[i] * v[i];
-    float s1[C] = {0}, s2[C] = {0};
+    double s1[C] = {0}, s2[C] = {0}, pivot[C] = {0};
     const bf_act relu = {BNFF_RELU, 0}, silu = {BNFF_SILU, 0}, swish = {BNFF_HARDSWISH, 0};
     ptrdiff_t offsets[9];
     for (int t = 0; t < 9; t++) offsets[t] = (t / 3 * ROW + t % 3) * C;
@@ -52,8 +52,10 @@ static void bench(const bf_kernels *k)
     BENCH("affine_act_grad relu", 3, k->affine_act_grad(y, C, z, C, x, C, PIXELS, C, s, s, s, relu));
     BENCH("affine_act_grad silu", 3, k->affine_act_grad(y, C, z, C, x, C, PIXELS, C, s, s, s, silu));
     BENCH("bn_dx", 3, k->bn_dx(y, C, z, C, x, C, PIXELS, C, s, s, s, s));
+    BENCH("affine_act_grad_sums", 3, k->affine_act_grad_sums(y, C, z, C, x, C, PIXELS, C, s, s, s, relu, s1, s2));
+    BENCH("affine_act_bn_dx", 3, k->affine_act_bn_dx(y, C, z, C, x, C, PIXELS, C, s, s, s, relu, s, s));
     BENCH("scale_add", 3, k->scale_add(y, C, x, C, 2, z, C, PIXELS, C));
-    BENCH("sum_stats", 1, k->sum_stats(x, C, PIXELS, C, s, s1, s2));
+    BENCH("sum_stats", 1, k->sum_stats(x, C, PIXELS, C, pivot, s1, s2));
     BENCH("sum_bn_grad", 2, k->sum_bn_grad(z, C, x, C, PIXELS, C, s, s1, s2));
     BENCH("dropout", 2, k->dropout(y, C, x, C, PIXELS, C, 1, 2, C, 1u << 30, 2));
     BENCH("max_taps 3x3", 10, k->max_taps(y, C, x, C, taps, PIXELS, C));

@@ -179,6 +179,22 @@ BF_INLINE vu f_random_bits(vu low, vu high, uint32_t key_low, uint32_t key_high)
     return f_mix32(f_mix32(low ^ key_low) + (high * 0x9E3779B1u ^ key_high));
 }
 
+/* The pixel 16 behind this one: where a sweep reads from memory, loads alone do not keep it busy. */
+BF_INLINE void fetch_ahead(const float *at, ptrdiff_t ld, const int c)
+{
+    BF_UNROLL
+    for (int i = 0; i < c; i += BF_LANES) __builtin_prefetch(at + 16 * ld + i);
+}
+
+/* Float sums of c lanes join sums in double. */
+BF_INLINE void f_add_sums(double *sums, const vf *part, const int c)
+{
+    float lanes[BF_BLOCK] __attribute__((aligned(64)));
+    BF_UNROLL
+    for (int i = 0; i < c / V; i++) v_store(lanes + i * V, part[i]);
+    for (int i = 0; i < c; i++) sums[i] += (double)lanes[i];
+}
+
 /* Past the caches or through them: a kernel and its _stream twin are one function with a constant. */
 BF_INLINE void put(float *dst, vf v, const bool stream)
 {

@@ -206,6 +206,72 @@ void BF_ISA_NAME(bn_dx_stream)(float *dst, ptrdiff_t ldd, const float *dy, ptrdi
     BF_BY_C(c, bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, c1, c0, true);
 }
 
+BF_INLINE void affine_act_grad_sums_any(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, const float *s,
+                                        const float *p, const float *t, float slope, double *s1, double *s2, const int kind, const int c)
+{
+    vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS], a[BF_MAX_VECTORS], b[BF_MAX_VECTORS];
+    load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c);
+    BF_UNROLL
+    for (int i = 0; i < c / V; i++) a[i] = b[i] = (vf){0};
+    for (int j = 0; j < n; j++, dst += ldd, dy += ldy, x += ldx) {
+        fetch_ahead(x, ldx, c), fetch_ahead(dy, ldy, c);
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++) {
+            const vf d = v_load(x + i * V) - pv[i], g = f_act_grad(v_load(dy + i * V), v_fma(sv[i], d, tv[i]), kind, slope);
+            a[i] += g;
+            b[i] = v_fma(g, d, b[i]);
+            v_store(dst + i * V, g);
+        }
+    }
+    f_add_sums(s1, a, c), f_add_sums(s2, b, c);
+}
+void BF_ISA_NAME(affine_act_grad_sums)(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
+                                       const float *s, const float *p, const float *t, bf_act act, double *s1, double *s2)
+{
+    if (f_act_is_long(act.kind)) {
+        BF_ISA_NAME(affine_act_grad)(dst, ldd, dy, ldy, x, ldx, n, c, s, p, t, act);
+        BF_ISA_NAME(sum_bn_grad)(dst, ldd, x, ldx, n, c, p, s1, s2);
+    } else BF_BY_ACT(act.kind, c, affine_act_grad_sums_any, dst, ldd, dy, ldy, x, ldx, n, s, p, t, act.slope, s1, s2);
+}
+
+BF_INLINE void affine_act_bn_dx_any(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, const float *s,
+                                    const float *p, const float *t, float slope, const float *c1, const float *c0, const bool stream, const int kind, const int c)
+{
+    vf sv[BF_MAX_VECTORS], pv[BF_MAX_VECTORS], tv[BF_MAX_VECTORS], c1v[BF_MAX_VECTORS], c0v[BF_MAX_VECTORS];
+    load_channels(sv, s, c), load_channels(pv, p, c), load_channels(tv, t, c), load_channels(c1v, c1, c), load_channels(c0v, c0, c);
+    for (int j = 0; j < n; j++, dst += ldd, dy += ldy, x += ldx) {
+        fetch_ahead(x, ldx, c), fetch_ahead(dy, ldy, c);
+        BF_UNROLL
+        for (int i = 0; i < c / V; i++) {
+            const vf here = v_load(x + i * V), g = f_act_grad(v_load(dy + i * V), f_affine(here, sv[i], pv[i], tv[i]), kind, slope);
+            put(dst + i * V, f_bn_dx(g, here, sv[i], pv[i], c1v[i], c0v[i]), stream);
+        }
+    }
+    put_end(stream);
+}
+static void affine_act_bn_dx_through(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
+                                     const float *s, const float *p, const float *t, bf_act act, const float *c1, const float *c0, bool stream)
+{
+    float g[PIECE * BF_BLOCK] __attribute__((aligned(64)));
+    for (int j = 0, m; j < n; j += m) {
+        m = n - j < PIECE ? n - j : PIECE;
+        BF_ISA_NAME(affine_act_grad)(g, c, dy + j * ldy, ldy, x + j * ldx, ldx, m, c, s, p, t, act);
+        (stream ? BF_ISA_NAME(bn_dx_stream) : BF_ISA_NAME(bn_dx))(dst + j * ldd, ldd, g, c, x + j * ldx, ldx, m, c, s, p, c1, c0);
+    }
+}
+void BF_ISA_NAME(affine_act_bn_dx)(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
+                                   const float *s, const float *p, const float *t, bf_act act, const float *c1, const float *c0)
+{
+    if (f_act_is_long(act.kind)) affine_act_bn_dx_through(dst, ldd, dy, ldy, x, ldx, n, c, s, p, t, act, c1, c0, false);
+    else BF_BY_ACT(act.kind, c, affine_act_bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, t, act.slope, c1, c0, false);
+}
+void BF_ISA_NAME(affine_act_bn_dx_stream)(float *dst, ptrdiff_t ldd, const float *dy, ptrdiff_t ldy, const float *x, ptrdiff_t ldx, int n, int c,
+                                          const float *s, const float *p, const float *t, bf_act act, const float *c1, const float *c0)
+{
+    if (f_act_is_long(act.kind)) affine_act_bn_dx_through(dst, ldd, dy, ldy, x, ldx, n, c, s, p, t, act, c1, c0, true);
+    else BF_BY_ACT(act.kind, c, affine_act_bn_dx_any, dst, ldd, dy, ldy, x, ldx, n, s, p, t, act.slope, c1, c0, true);
+}
+
 BF_INLINE void scale_add_any(float *dst, ptrdiff_t ldd, const float *a, ptrdiff_t lda, float scale, const float *b, ptrdiff_t ldb, int n,
                              const int c)
 {

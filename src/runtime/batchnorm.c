@@ -18,9 +18,7 @@ static void mean_cell(const bf_cell *cell)
     for (int b = 0; b < layout->count; b++)
         for (size_t pixel = first; pixel < last; pixel += BF_STATS_PIXELS) {
             const int ld = layout->blocks[b].ld, n = last - pixel < BF_STATS_PIXELS ? (int)(last - pixel) : BF_STATS_PIXELS;
-            float sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
-            cell->k->sum(bf_block_at(cell->run, cell->task->x, b) + pixel * (size_t)ld, ld, n, ld, sum);
-            for (int i = 0; i < ld; i++) sums[layout->blocks[b].lane + i] += (double)sum[i];
+            cell->k->sum(bf_block_at(cell->run, cell->task->x, b) + pixel * (size_t)ld, ld, n, ld, sums + layout->blocks[b].lane);
         }
 }
 

@@ -172,11 +172,9 @@ static void bias_gradient(bf_visit *w, const bf_tile *tile)
         }
         for (int b = 0; b < w->y->count; b++)
             for (size_t pixel = first; pixel < last; pixel += BF_STATS_PIXELS) {
-                float sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
                 const ptrdiff_t ld = w->y->blocks[b].ld;
                 const int n = last - pixel < BF_STATS_PIXELS ? (int)(last - pixel) : BF_STATS_PIXELS;
-                w->cell->k->sum(w->m.dy.base[b] + (ptrdiff_t)pixel * ld, ld, n, (int)ld, sum);
-                for (int i = 0; i < ld; i++) w->bias[w->y->blocks[b].lane + i] += (double)sum[i];
+                w->cell->k->sum(w->m.dy.base[b] + (ptrdiff_t)pixel * ld, ld, n, (int)ld, w->bias + w->y->blocks[b].lane);
             }
     }
 }

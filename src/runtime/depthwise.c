@@ -313,11 +313,9 @@ static void dy_until(site *s, int last, int *summed)
         bf_rows_until(&s->dy, next);
         spread_rows(s->cell, s->m, &s->dy, dy_rows(d), *summed, next);
         for (; *summed < next; ++*summed)
-            for (int first = 0; s->bias && first < d->ow; first += BF_STATS_PIXELS) {
-                float sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
-                s->cell->k->sum(bf_row(&s->dy, *summed) + first * s->dy.ld, s->dy.ld, d->ow - first < BF_STATS_PIXELS ? d->ow - first : BF_STATS_PIXELS, lanes, sum);
-                for (int i = 0; i < lanes; i++) s->sums[(numbers_of(d) - 1) * lanes + i] += (double)sum[i];
-            }
+            for (int first = 0; s->bias && first < d->ow; first += BF_STATS_PIXELS)
+                s->cell->k->sum(bf_row(&s->dy, *summed) + first * s->dy.ld, s->dy.ld, d->ow - first < BF_STATS_PIXELS ? d->ow - first : BF_STATS_PIXELS, lanes,
+                                s->sums + (numbers_of(d) - 1) * lanes);
     }
 }
 

@@ -39,7 +39,7 @@ typedef struct bf_layout {
 
 typedef enum bf_step_kind {
     BF_STEP_COPY, BF_STEP_AFFINE_ACT, BF_STEP_ACT, BF_STEP_ADD_ACT, BF_STEP_AFFINE_ADD_ACT, BF_STEP_ACT_GRAD, BF_STEP_AFFINE_ACT_GRAD,
-    BF_STEP_BN_DX, BF_STEP_DEFERRED, BF_STEP_SCALE, BF_STEP_SCALE_TO, BF_STEP_MUL, BF_STEP_GATE, BF_STEP_DROPOUT, BF_STEP_STORE, BF_STEP_COMPLETE, BF_STEP_ZERO, BF_STEP_STATS, BF_STEP_BN_SUMS
+    BF_STEP_BN_DX, BF_STEP_AFFINE_ACT_BN_DX, BF_STEP_DEFERRED, BF_STEP_SCALE, BF_STEP_SCALE_TO, BF_STEP_MUL, BF_STEP_GATE, BF_STEP_DROPOUT, BF_STEP_STORE, BF_STEP_COMPLETE, BF_STEP_ZERO, BF_STEP_STATS, BF_STEP_BN_SUMS
 } bf_step_kind;
 
 typedef enum bf_operand_kind { BF_NOTHING, BF_VALUE, BF_TEMP, BF_TILE, BF_RESULT } bf_operand_kind;
@@ -54,7 +54,7 @@ typedef struct bf_step {
     bf_act act;
     bf_operand dst, a, b;
     int coefs, grad_coefs; /* vector values, or -1 */
-    int sums;              /* vector value written by STATS and BN_SUMS */
+    int sums;              /* vector value written by STATS and BN_SUMS; by AFFINE_ACT_GRAD, unless -1: those of its result */
     bool pivot_given;      /* STATS: the mean is known from a sweep before */
     bool owner;            /* only where the stretch is its pixels' owner: what a prologue stores for others */
     bool stream;           /* its result goes past the caches, into a value that does not fit them */

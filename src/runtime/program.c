@@ -51,37 +51,23 @@ static void add_stats(const piece *p, const bf_step *step)
     double *row = bf_sums_at(p->cell->run, step->sums, BF_STATS_ROWS, p->cell->index) + layout->blocks[p->block].lane;
     double *count = row + BF_STATS_COUNT * layout->lanes, *pivot = row + BF_STATS_PIVOT * layout->lanes;
     double *total1 = row + BF_STATS_S1 * layout->lanes, *total2 = row + BF_STATS_S2 * layout->lanes;
-    float s1[BF_BLOCK] __attribute__((aligned(64))) = {0}, s2[BF_BLOCK] __attribute__((aligned(64))) = {0}, at[BF_BLOCK] __attribute__((aligned(64)));
     if (count[0] == 0 && !step->pivot_given) {
-        float first[BF_BLOCK] __attribute__((aligned(64)));
-        memcpy(first, x.at, (size_t)p->lanes * sizeof *first);
-        p->cell->k->sum_stats(x.at, x.ld, p->n, p->lanes, first, s1, s2);
+        double s1[BF_BLOCK] = {0}, s2[BF_BLOCK] = {0};
+        for (int i = 0; i < p->lanes; i++) pivot[i] = (double)x.at[i];
+        p->cell->k->sum_stats(x.at, x.ld, p->n, p->lanes, pivot, s1, s2);
         for (int i = 0; i < p->lanes; i++) {
-            const float mean = first[i] + s1[i] / (float)p->n;
-            pivot[i] = isfinite(mean) ? mean : 0;
-            s1[i] = s2[i] = 0;
+            const float mean = x.at[i] + (float)s1[i] / (float)p->n;
+            pivot[i] = isfinite(mean) ? (double)mean : 0;
         }
     }
-    for (int i = 0; i < p->lanes; i++) at[i] = (float)pivot[i];
-    p->cell->k->sum_stats(x.at, x.ld, p->n, p->lanes, at, s1, s2);
-    for (int i = 0; i < p->lanes; i++) {
-        count[i] += p->n;
-        total1[i] += (double)s1[i];
-        total2[i] += (double)s2[i];
-    }
+    p->cell->k->sum_stats(x.at, x.ld, p->n, p->lanes, pivot, total1, total2);
+    for (int i = 0; i < p->lanes; i++) count[i] += p->n;
 }
 
-static void add_bn_sums(const piece *p, const bf_step *step)
+/* Sums of dy and of dy * (x - p) of a piece's block, in the cell's sums; the second a row behind the first. */
+static double *bn_sums(const piece *p, const bf_step *step)
 {
-    const matrix dy = operand(p, &step->a), x = operand(p, &step->b);
-    const bf_layout *layout = &p->cell->plan->layouts[step->sums];
-    double *row = bf_sums_at(p->cell->run, step->sums, BF_SUMS_ROWS, p->cell->index) + layout->blocks[p->block].lane;
-    float s1[BF_BLOCK] __attribute__((aligned(64))) = {0}, s2[BF_BLOCK] __attribute__((aligned(64))) = {0};
-    p->cell->k->sum_bn_grad(dy.at, dy.ld, x.at, x.ld, p->n, p->lanes, coef(p, step->coefs, BF_COEF_P), s1, s2);
-    for (int i = 0; i < p->lanes; i++) {
-        row[i] += (double)s1[i];
-        row[layout->lanes + i] += (double)s2[i];
-    }
+    return bf_sums_at(p->cell->run, step->sums, BF_SUMS_ROWS, p->cell->index) + p->cell->plan->layouts[step->sums].blocks[p->block].lane;
 }
 
 static void run_dropout(const piece *p, const bf_step *step, matrix dst, matrix a)
@@ -106,6 +92,7 @@ static const float *gate_of(const piece *p, const bf_step *step)
 /* The kernel, or its twin that stores past the caches. */
 #define STREAMED(name) (step->stream ? k->name##_stream : k->name)
 #define COEF(row) coef(p, step->coefs, BF_COEF_##row)
+#define NEXT_SUMS p->cell->plan->layouts[step->sums].lanes
 #define GRAD_COEF(row) coef(p, step->grad_coefs, BF_GRAD_##row)
 
 static void run_step(const piece *p, const bf_step *step)
@@ -114,6 +101,7 @@ static void run_step(const piece *p, const bf_step *step)
     const bf_act no_act = {BNFF_IDENTITY, 0};
     const int n = p->n, c = p->lanes;
     const matrix d = operand(p, &step->dst), a = operand(p, &step->a), b = operand(p, &step->b);
+    double *sums;
     switch (step->kind) {
     case BF_STEP_COPY: STREAMED(copy)(d.at, d.ld, a.at, a.ld, n, c); break;
     case BF_STEP_ACT: STREAMED(act)(d.at, d.ld, a.at, a.ld, n, c, step->act); break;
@@ -121,7 +109,16 @@ static void run_step(const piece *p, const bf_step *step)
     case BF_STEP_AFFINE_ACT: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, COEF(S), COEF(P), COEF(T), step->act); break;
     case BF_STEP_AFFINE_ADD_ACT: STREAMED(affine_add_act)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act); break;
     case BF_STEP_ACT_GRAD: STREAMED(act_grad)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, step->act); break;
-    case BF_STEP_AFFINE_ACT_GRAD: STREAMED(affine_act_grad)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act); break;
+    case BF_STEP_AFFINE_ACT_GRAD:
+        if (step->sums < 0) STREAMED(affine_act_grad)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act);
+        else {
+            sums = bn_sums(p, step);
+            k->affine_act_grad_sums(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act, sums, sums + NEXT_SUMS);
+        }
+        break;
+    case BF_STEP_AFFINE_ACT_BN_DX:
+        STREAMED(affine_act_bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), COEF(T), step->act, GRAD_COEF(C1), GRAD_COEF(C0));
+        break;
     case BF_STEP_BN_DX: STREAMED(bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, COEF(S), COEF(P), GRAD_COEF(C1), GRAD_COEF(C0)); break;
     case BF_STEP_DEFERRED: STREAMED(bn_dx)(d.at, d.ld, a.at, a.ld, b.at, b.ld, n, c, ones, COEF(P), GRAD_COEF(C1), GRAD_COEF(C0)); break;
     case BF_STEP_SCALE: STREAMED(affine_act)(d.at, d.ld, a.at, a.ld, n, c, COEF(S), zeros, zeros, no_act); break;
@@ -143,7 +140,10 @@ static void run_step(const piece *p, const bf_step *step)
         if (!step->add_block[p->block]) k->fill(d.at, d.ld, 0, n, c);
         break;
     case BF_STEP_STATS: add_stats(p, step); break;
-    case BF_STEP_BN_SUMS: add_bn_sums(p, step); break;
+    case BF_STEP_BN_SUMS:
+        sums = bn_sums(p, step);
+        k->sum_bn_grad(a.at, a.ld, b.at, b.ld, n, c, COEF(P), sums, sums + NEXT_SUMS);
+        break;
     }
 }
 
@@ -170,8 +170,8 @@ void bf_program_clear_sums(const bf_cell *cell, const bf_program *program)
 {
     for (int i = 0; i < program->count; i++) {
         const bf_step *step = &program->steps[i];
-        const int rows = step->kind == BF_STEP_STATS ? BF_STATS_ROWS : step->kind == BF_STEP_BN_SUMS ? BF_SUMS_ROWS : 0;
-        if (!rows) continue;
+        const int rows = step->kind == BF_STEP_STATS ? BF_STATS_ROWS : BF_SUMS_ROWS;
+        if (step->sums < 0) continue;
         const size_t lanes = (size_t)cell->plan->layouts[step->sums].lanes;
         double *at = bf_sums_at(cell->run, step->sums, rows, cell->index);
         for (int row = 0; row < rows; row++)

@@ -1,5 +1,7 @@
 #include "runtime/program_build.h"
 
+#include <string.h>
+
 #include "base/memory.h"
 
 const bf_operand bf_build_nothing = {BF_NOTHING, 0, 0};
@@ -21,8 +23,58 @@ void bf_build_known(bf_builder *b, int value, bf_operand at)
     else b->failed = true;
 }
 
+/* -- what can be done in one pass is one step -- */
+
+static bool same(const bf_operand *a, const bf_operand *b) { return a->kind == b->kind && a->index == b->index && a->shift == b->shift; }
+
+static bool follows(const bf_step *mask, const bf_step *s)
+{
+    return mask->kind == BF_STEP_AFFINE_ACT_GRAD && mask->sums < 0 && same(&mask->dst, &s->a) && same(&mask->b, &s->b) && mask->coefs == s->coefs;
+}
+
+/* The step whose result step i sums, if nothing in between but copies of it. */
+static bf_step *summed_by(bf_program *program, int i)
+{
+    bf_step *sums = &program->steps[i];
+    for (int k = i; k-- > 0;) {
+        bf_step *s = &program->steps[k];
+        if (follows(s, sums)) return s->stream ? NULL : s;
+        if ((s->kind != BF_STEP_COPY && s->kind != BF_STEP_STORE) || !same(&s->a, &sums->a)) return NULL;
+    }
+    return NULL;
+}
+
+static bool read_behind(const bf_program *program, int i, const bf_operand *o)
+{
+    for (i++; i < program->count; i++)
+        if (same(&program->steps[i].a, o) || same(&program->steps[i].b, o)) return true;
+    return false;
+}
+
+static void drop_step(bf_program *program, int i)
+{
+    memmove(&program->steps[i], &program->steps[i + 1], (size_t)(--program->count - i) * sizeof *program->steps);
+}
+
+static void merge_steps(bf_program *program)
+{
+    for (int i = 1; i < program->count; i++) {
+        bf_step *s = &program->steps[i], *before = &program->steps[i - 1], *mask;
+        if (s->kind == BF_STEP_BN_SUMS && (mask = summed_by(program, i))) {
+            mask->sums = s->sums;
+            drop_step(program, i--);
+        } else if (s->kind == BF_STEP_BN_DX && follows(before, s) && s->a.kind == BF_TEMP && !read_behind(program, i, &s->a)) {
+            s->kind = BF_STEP_AFFINE_ACT_BN_DX;
+            s->a = before->a;
+            s->act = before->act;
+            drop_step(program, --i);
+        }
+    }
+}
+
 bool bf_build_end(bf_builder *b)
 {
+    merge_steps(b->program);
     bf_free(b->known);
     return !b->failed;
 }

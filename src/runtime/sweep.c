@@ -51,14 +51,12 @@ static void gate_cell(const bf_cell *cell)
     for (int image = bf_share(x->n, cell->plan->cells, cell->index); image < bf_share(x->n, cell->plan->cells, cell->index + 1); image++)
         for (int b = 0; b < layout->count; b++) {
             const int ld = layout->blocks[b].ld;
-            double total[BF_BLOCK] = {0};
+            double total[BF_BLOCK] = {0}, unused[BF_BLOCK] = {0};
             for (size_t done = 0; done < pixels; done += BF_PIECE_PIXELS) {
                 const size_t n = pixels - done < BF_PIECE_PIXELS ? pixels - done : BF_PIECE_PIXELS, pixel = (size_t)image * pixels + done;
-                float unused[BF_BLOCK] __attribute__((aligned(64))) = {0}, sum[BF_BLOCK] __attribute__((aligned(64))) = {0};
                 const float *xs = see(cell, &task->load[0], task->x, b, pixel, n, results, temps);
                 const float *dy = see(cell, &task->load[1], task->dy, b, pixel, n, results + BF_PIECE_PIXELS * BF_BLOCK, temps);
-                cell->k->sum_bn_grad(dy, ld, xs, ld, (int)n, ld, zeros, unused, sum);
-                for (int i = 0; i < ld; i++) total[i] += (double)sum[i];
+                cell->k->sum_bn_grad(dy, ld, xs, ld, (int)n, ld, zeros, unused, total);
             }
             float *result = task->epilogue.count ? results + 2 * BF_PIECE_PIXELS * BF_BLOCK : bf_block_at(cell->run, task->out, b) + (ptrdiff_t)image * ld;
             for (int i = 0; i < ld; i++) result[i] = (float)total[i];

@@ -68,6 +68,8 @@ const char *bf_act_word(const bf_act *act)
     return words[act->kind];
 }
 
+static const char sums_word[] = "bn gradient sums", dx_word[] = "bn input gradient";
+
 static const char *step_word(const bf_step *s)
 {
     switch (s->kind) {
@@ -75,8 +77,9 @@ static const char *step_word(const bf_step *s)
     case BF_STEP_ADD_ACT: return "add";
     case BF_STEP_AFFINE_ADD_ACT: return "normalise + add";
     case BF_STEP_ACT_GRAD:
-    case BF_STEP_AFFINE_ACT_GRAD: return "derivative of";
-    case BF_STEP_BN_DX: return "bn input gradient";
+    case BF_STEP_AFFINE_ACT_GRAD:
+    case BF_STEP_AFFINE_ACT_BN_DX: return "derivative of";
+    case BF_STEP_BN_DX: return dx_word;
     case BF_STEP_DEFERRED: return "bn input gradient of all readers";
     case BF_STEP_SCALE: return "scale";
     case BF_STEP_SCALE_TO: return "scale into gradient";
@@ -85,7 +88,7 @@ static const char *step_word(const bf_step *s)
     case BF_STEP_DROPOUT: return "dropout";
     case BF_STEP_COMPLETE: return "add what is stored";
     case BF_STEP_STATS: return "statistics";
-    case BF_STEP_BN_SUMS: return "bn gradient sums";
+    case BF_STEP_BN_SUMS: return sums_word;
     case BF_STEP_ZERO: return "clear";
     case BF_STEP_COPY: return s->owner ? "store" : NULL;
     default: return NULL; /* copies */
@@ -98,10 +101,12 @@ void bf_program_words(const bf_program *program, bf_text *text)
     for (int i = 0; i < program->count; i++) {
         const bf_step *s = &program->steps[i];
         const bool acts = s->kind == BF_STEP_ACT || s->kind == BF_STEP_AFFINE_ACT || s->kind == BF_STEP_ADD_ACT || s->kind == BF_STEP_AFFINE_ADD_ACT;
-        const bool derives = s->kind == BF_STEP_ACT_GRAD || s->kind == BF_STEP_AFFINE_ACT_GRAD;
+        const bool derives = s->kind == BF_STEP_ACT_GRAD || s->kind == BF_STEP_AFFINE_ACT_GRAD || s->kind == BF_STEP_AFFINE_ACT_BN_DX;
         const char *word = step_word(s), *act = acts || derives ? bf_act_word(&s->act) : NULL, *join = text->length > start ? " + " : "";
         if (word) bf_text_add(text, "%s%s", join, word);
         if (act) bf_text_add(text, "%s%s", word && derives ? " " : word ? " + " : join, act);
+        if (derives && s->sums >= 0) bf_text_add(text, " + %s", sums_word);
+        if (s->kind == BF_STEP_AFFINE_ACT_BN_DX) bf_text_add(text, " + %s", dx_word);
     }
 }
 

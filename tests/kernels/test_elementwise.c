@@ -40,6 +40,7 @@ static void streams_agree(void **state)
         SAME(act_grad, x.x, x.ld, b.x, b.ld, n, c, act);
         SAME(affine_act_grad, x.x, x.ld, b.x, b.ld, n, c, s, p, t, act);
         SAME(bn_dx, x.x, x.ld, b.x, b.ld, n, c, s, p, t, u);
+        SAME(affine_act_bn_dx, x.x, x.ld, b.x, b.ld, n, c, s, p, t, act, u, s);
 #undef SAME
         check_gaps(y), check_gaps(z);
         check_guards();
@@ -113,6 +114,20 @@ static void fused_forms_have_the_bits_of_their_parts(void **state)
         k->act_grad(want.x, want.ld, g.x, g.ld, u.x, u.ld, n, c, act);
         k->affine_act_grad(got.x, got.ld, g.x, g.ld, x.x, x.ld, n, c, s, p, t, act);
         check_same_piece(got, want);
+
+        double sums[2][BF_BLOCK] = {{1}, {2}}, want_sums[2][BF_BLOCK] = {{1}, {2}};
+        k->sum_bn_grad(want.x, want.ld, x.x, x.ld, n, c, p, want_sums[0], want_sums[1]);
+        k->affine_act_grad_sums(got.x, got.ld, g.x, g.ld, x.x, x.ld, n, c, s, p, t, act, sums[0], sums[1]);
+        check_same_piece(got, want);
+        for (int i = 0; i < 2 * c; i++) {
+            const double sum = sums[i / c][i % c], part = want_sums[i / c][i % c];
+            assert_true(sum == part || (isnan(sum) && isnan(part)));
+        }
+
+        const piece dx = new_piece(n, c, LD2);
+        k->bn_dx(dx.x, dx.ld, want.x, want.ld, x.x, x.ld, n, c, s, p, t, s);
+        k->affine_act_bn_dx(got.x, got.ld, g.x, g.ld, x.x, x.ld, n, c, s, p, t, act, t, s);
+        check_same_piece(got, dx);
         check_gaps(got), check_gaps(want), check_gaps(u);
         check_guards();
     }
@@ -165,6 +180,9 @@ static void in_place(void **state)
         SAME_IN_PLACE(g, k->affine_add_act(y.x, LD1, x.x, LD1, g.x, LD1, n, c, s, p, t, act), k->affine_add_act(z.x, LD1, x.x, LD1, z.x, LD1, n, c, s, p, t, act));
         SAME_IN_PLACE(g, k->act_grad(y.x, LD1, g.x, LD1, x.x, LD1, n, c, act), k->act_grad(z.x, LD1, z.x, LD1, x.x, LD1, n, c, act));
         SAME_IN_PLACE(g, k->affine_act_grad(y.x, LD1, g.x, LD1, x.x, LD1, n, c, s, p, t, act), k->affine_act_grad(z.x, LD1, z.x, LD1, x.x, LD1, n, c, s, p, t, act));
+        double unused[BF_BLOCK] = {0};
+        SAME_IN_PLACE(g, k->affine_act_grad_sums(y.x, LD1, g.x, LD1, x.x, LD1, n, c, s, p, t, act, unused, unused),
+                      k->affine_act_grad_sums(z.x, LD1, z.x, LD1, x.x, LD1, n, c, s, p, t, act, unused, unused));
         SAME_IN_PLACE(x, k->bn_dx(y.x, LD1, g.x, LD1, x.x, LD1, n, c, s, p, t, t), k->bn_dx(z.x, LD1, g.x, LD1, z.x, LD1, n, c, s, p, t, t));
         SAME_IN_PLACE(g, k->scale_add(y.x, LD1, x.x, LD1, 2, g.x, LD1, n, c), k->scale_add(z.x, LD1, x.x, LD1, 2, z.x, LD1, n, c));
         SAME_IN_PLACE(x, k->dropout(y.x, LD1, x.x, LD1, n, c, 1, 2, 32, 1u << 31, 2), k->dropout(z.x, LD1, z.x, LD1, n, c, 1, 2, 32, 1u << 31, 2));

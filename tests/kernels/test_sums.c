@@ -4,9 +4,9 @@
 static const int cs[] = {16, 32}, ns[] = {1, 2, 7, 113, BF_STATS_PIXELS};
 enum { LD1 = 48, LD2 = 32, LD3 = 80 };
 
-static float *constants(int c, float value)
+static double *constants(int c, double value)
 {
-    float *v = guarded((size_t)c);
+    double *v = (double *)guarded(2 * (size_t)c);
     for (int i = 0; i < c; i++) v[i] = value;
     return v;
 }
@@ -18,8 +18,10 @@ static void sum_stats_against_float64(void **state)
     FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k) {
         test_case("sum_stats n=%d c=%d isa=%s", n, c, k->isa);
         const piece x = normal_piece(n, c, LD1, 4096, 1);
-        const float *pivot = normal_vector(c, 4096, 1);
-        float *s1 = constants(c, 3), *s2 = constants(c, 5);
+        const float *around = normal_vector(c, 4096, 1);
+        double *pivot = constants(c, 0);
+        for (int i = 0; i < c; i++) pivot[i] = (double)around[i];
+        double *s1 = constants(c, 3), *s2 = constants(c, 5);
         k->sum_stats(x.x, x.ld, n, c, pivot, s1, s2);
         for (int i = 0; i < c; i++) {
             double r1 = 3, r2 = 5, a1 = 3;
@@ -40,7 +42,7 @@ static void sum_against_float64(void **state)
     FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH_TABLE(k) {
         test_case("sum n=%d c=%d isa=%s", n, c, k->isa);
         const piece x = normal_piece(n, c, LD3, 1, 2);
-        float *s1 = constants(c, -2);
+        double *s1 = constants(c, -2);
         k->sum(x.x, x.ld, n, c, s1);
         for (int i = 0; i < c; i++) {
             double r1 = -2, a1 = 2;
@@ -58,7 +60,7 @@ static void sum_bn_grad_against_float64(void **state)
         test_case("sum_bn_grad n=%d c=%d isa=%s", n, c, k->isa);
         const piece x = normal_piece(n, c, LD1, 100, 1), dy = normal_piece(n, c, LD2, 0, 1);
         const float *p = normal_vector(c, 100, 1);
-        float *s1 = constants(c, 1), *s2 = constants(c, 2);
+        double *s1 = constants(c, 1), *s2 = constants(c, 2);
         k->sum_bn_grad(dy.x, dy.ld, x.x, x.ld, n, c, p, s1, s2);
         for (int i = 0; i < c; i++) {
             double r1 = 1, r2 = 2, a1 = 1, a2 = 2;
@@ -80,7 +82,7 @@ static void nan_stays_in_its_channel(void **state)
         test_case("sums nan c=%d isa=%s", c, k->isa);
         const piece x = normal_piece(9, c, LD1, 0, 1);
         *piece_at(x, 4, 11) = NAN;
-        float *s1 = constants(c, 0), *s2 = constants(c, 0);
+        double *s1 = constants(c, 0), *s2 = constants(c, 0);
         k->sum_stats(x.x, x.ld, 9, c, constants(c, 0), s1, s2);
         for (int i = 0; i < c; i++) assert_true(isnan(s1[i]) == (i == 11) && isnan(s2[i]) == (i == 11));
         check_guards();
