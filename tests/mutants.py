@@ -19,9 +19,10 @@ MUTANTS = {
     'a segment missing from the deferred gradient': ('src/passes/share.c', 'if (s->g->values[root].grad >= 0) {', 'if (s->g->values[root].grad >= 0 && (i + 1 < s->root_count || i == 0)) {'),
     'a reader missing from the deferred gradient': ('src/runtime/batchnorm.c', 'for (int k = 0; k < node->in_count; k++) sum +=', 'for (int k = 0; k < node->in_count - (node->in_count > 1); k++) sum +='),
     'a segment of the input not multiplied': ('src/runtime/conv_forward.c', 'for (int b = t->first; b < t->last; b++) {', 'for (int b = t->first; b < t->last - (t->last - t->first > 1); b++) {'),
-    'statistics off by one pixel': ('src/runtime/program.c', 'p->cell->k->sum_stats(x.at, x.ld, p->n, p->lanes, at, s1, s2);', 'p->cell->k->sum_stats(x.at, x.ld, p->n - (p->n > 1), p->lanes, at, s1, s2);'),
-    'gradient sums off by one pixel': ('src/runtime/program.c', 'p->cell->k->sum_bn_grad(dy.at, dy.ld, x.at, x.ld, p->n, p->lanes,', 'p->cell->k->sum_bn_grad(dy.at, dy.ld, x.at, x.ld, p->n - (p->n > 1), p->lanes,'),
-    'no pivot': ('src/runtime/program.c', 'pivot[i] = isfinite(mean) ? mean : 0;', 'pivot[i] = 0;'),
+    'statistics off by one pixel': ('src/runtime/program.c', 'p->cell->k->sum_stats(x.at, x.ld, p->n, p->lanes, pivot, total1, total2);', 'p->cell->k->sum_stats(x.at, x.ld, p->n - (p->n > 1), p->lanes, pivot, total1, total2);'),
+    'gradient sums off by one pixel': ('src/runtime/program.c', 'k->sum_bn_grad(a.at, a.ld, b.at, b.ld, n, c,', 'k->sum_bn_grad(a.at, a.ld, b.at, b.ld, n - (n > 1), c,'),
+    'sums taken before the last contribution': ('src/runtime/program_build.c', 'if ((s->kind != BF_STEP_COPY && s->kind != BF_STEP_STORE) || !same(&s->a, &sums->a)) return NULL;', '(void)s;'),
+    'no pivot': ('src/runtime/program.c', 'pivot[i] = isfinite(mean) ? (double)mean : 0;', 'pivot[i] = 0;'),
     'cells merged as if their means were equal': ('src/runtime/batchnorm.c', 'a.m2 + b.m2 + delta * delta * a.count * b.count / n', 'a.m2 + b.m2'),
     'the last cell not merged': ('src/runtime/batchnorm.c', 'for (int cell = 0; cell < run->plan->cells; cell++) {\n        const double *row = bf_sums_at(run, stats', 'for (int cell = 0; cell < run->plan->cells - (run->plan->cells > 1); cell++) {\n        const double *row = bf_sums_at(run, stats'),
     'biased running variance': ('src/runtime/batchnorm.c', 'unbiased = m.m2 / (m.count - 1)', 'unbiased = m.m2 / m.count'),
@@ -50,7 +51,7 @@ def main():
     missed = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / 'bnff'
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns('build*', '.git', 'runs'))
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns('build', 'build-*', '.git', 'runs'))
         subprocess.run(['meson', 'setup', 'build'], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         failure = first_failure(folder) if build(folder) else 'does not build'
         if failure:
