@@ -33,6 +33,11 @@ static inline size_t ref_at(const ref_tensor *t, int n, int h, int w, int c)
 }
 /* t += v, v being off by e, at one element: a float addition. */
 void ref_accumulate(ref_tensor *t, size_t at, double v, double e);
+/* Variance that the errors of t give to  sum t f  over the pixels of channel c, with f = by - shift, or 1 if by is NULL. Not all errors of pixels
+ * are independent: a gate, or the gradient of a global pooling, is one number for all pixels of an image, a mean or a constant of a BN's gradient
+ * one for all of a channel, and so are their errors, which add up before they are squared. Let an error be a sum of these three kinds. The
+ * sum's variance then lies between those it would have if all were of one kind: the largest is returned. */
+double ref_passed(const ref_tensor *t, int c, const ref_tensor *by, double shift);
 
 /* Forward functions fill y, whose shape the caller gave; backward ones add to the gradients, any of which may be NULL. */
 

@@ -78,15 +78,16 @@ void ref_bn_backward(const ref_tensor *x, const ref_tensor *gamma, const ref_bn_
     const double M = (double)(count / step);
     for (int c = 0; c < x->c; c++) {
         const double mean = stats->mean[c], r = stats->r[c], e_r = stats->e_r[c], D = stats->deviation[c], away = D + (batch ? 0 : fabs(mean));
-        double db = 0, e_db = 0, dg = 0, e_dg = 0, size_db = 0, size_dg = 0;
+        double db = 0, dg = 0, size_db = 0, size_dg = 0, rounding = 0;
         for (size_t i = (size_t)c; i < count; i += step) {
             const double d = x->v[i] - mean, g = dy->v[i];
-            const double e_xhat = sqrt(square(r) * (square(x->e[i]) + square(stats->e_mean[c])) + square(d * e_r) + square(2 * REF_U * r * (fabs(d) + away)));
-            db += g, size_db += g * g, e_db += square(dy->e[i]);
-            dg += g * d * r, size_dg += square(g * r * away), e_dg += square(d * r * dy->e[i]) + square(g * e_xhat);
+            db += g, size_db += g * g;
+            dg += g * d * r, size_dg += square(g * r * away), rounding += square(2 * REF_U * g * r * (fabs(d) + away));
         }
-        e_db = sqrt(e_db + square(REF_U) * M * (size_db + db * db / 3));
-        e_dg = sqrt(e_dg + square(REF_U) * M * (size_dg + dg * dg / 3));
+        /* The mean and r are off by the same for all pixels: by e_mean r db and dg e_r / r in dgamma. */
+        const double e_db = sqrt(ref_passed(dy, c, NULL, 0) + square(REF_U) * M * (size_db + db * db / 3));
+        const double e_dg = sqrt(square(r) * (ref_passed(dy, c, x, mean) + ref_passed(x, c, dy, 0) + square(stats->e_mean[c] * db)) + square(dg * e_r / r) + rounding +
+                                 square(REF_U) * M * (size_dg + dg * dg / 3));
         if (dbeta) ref_accumulate(dbeta, (size_t)c, db, e_db);
         if (dgamma) ref_accumulate(dgamma, (size_t)c, dg, e_dg);
         if (!dx) continue;

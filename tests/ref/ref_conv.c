@@ -95,18 +95,12 @@ static void conv_dweight(const ref_tensor *x, const bnff_conv_options *o, const 
                 }
 }
 
-/* The pixels of a channel may all be off by the same: a gate, a mean or the constants of a BN's gradient are one number for all of
- * them. In other sums such errors meet factors of either sign; here they add up, so the sum of all e is what is passed on. */
 static void sum_channels(const ref_tensor *dy, ref_tensor *dbias)
 {
     for (int c = 0; c < dy->c; c++) {
         dot d = {0};
-        double passed = 0;
-        for (size_t i = (size_t)c; i < ref_count(dy); i += (size_t)dy->c) {
-            add_product(&d, dy->v[i], 0, 1, 0);
-            passed += dy->e[i];
-        }
-        d.passed = passed * passed;
+        for (size_t i = (size_t)c; i < ref_count(dy); i += (size_t)dy->c) add_product(&d, dy->v[i], 0, 1, 0);
+        d.passed = ref_passed(dy, c, NULL, 0);
         ref_accumulate(dbias, (size_t)c, d.sum, dot_error(&d));
     }
 }

@@ -36,6 +36,20 @@ void ref_accumulate(ref_tensor *t, size_t at, double v, double e)
     t->e[at] = sqrt(t->e[at] * t->e[at] + e * e + (first ? 0 : REF_U * REF_U * (t->v[at] * t->v[at] + v * v)));
 }
 
+double ref_passed(const ref_tensor *t, int c, const ref_tensor *by, double shift)
+{
+    double pixels = 0, images = 0, channel = 0;
+    for (int n = 0; n < t->n; n++) {
+        double image = 0;
+        for (size_t i = ref_at(t, n, 0, 0, c); i < ref_at(t, n + 1, 0, 0, 0); i += (size_t)t->c) {
+            const double e = t->e[i] * (by ? by->v[i] - shift : 1);
+            pixels += e * e, image += e;
+        }
+        images += image * image, channel += image;
+    }
+    return fmax(fmax(pixels, images), channel * channel);
+}
+
 /* An activation at x: value, derivative, how fast either changes at most, and the nearest place where the derivative jumps. */
 typedef struct point { double y, dy, second, kink, jump, kink2, jump2; } point;
 
@@ -137,16 +151,15 @@ void ref_scale_backward(const ref_tensor *x, const ref_tensor *weight, double fa
 {
     const size_t channels = (size_t)x->c, pixels = ref_count(x) / channels;
     for (size_t c = 0; c < channels; c++) {
-        double products = 0, product_squares = 0, product_passed = 0, sum = 0, squares = 0, passed = 0;
+        double products = 0, product_squares = 0, sum = 0, squares = 0;
         for (size_t p = 0; p < pixels; p++) {
             const size_t i = p * channels + c;
             const double s = weight ? weight->v[c] : factor, own = s * dy->v[i];
             ref_accumulate(dx, i, own, hypot(s * dy->e[i], REF_U * own));
             products += x->v[i] * dy->v[i], product_squares += square(x->v[i] * dy->v[i]);
-            product_passed += square(x->v[i] * dy->e[i]) + square(dy->v[i] * x->e[i]);
-            sum += dy->v[i], squares += square(dy->v[i]), passed += square(dy->e[i]);
+            sum += dy->v[i], squares += square(dy->v[i]);
         }
-        const double n = (double)pixels;
+        const double n = (double)pixels, product_passed = ref_passed(dy, (int)c, x, 0) + ref_passed(x, (int)c, dy, 0), passed = ref_passed(dy, (int)c, NULL, 0);
         if (dweight) ref_accumulate(dweight, c, products, sqrt(product_passed + square(REF_U) * (n * (product_squares + products * products / 3) + products * products)));
         if (dbias) ref_accumulate(dbias, c, sum, sqrt(passed + square(REF_U) * (n * (squares + sum * sum / 3) + sum * sum)));
     }

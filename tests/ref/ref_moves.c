@@ -86,13 +86,13 @@ void ref_conv_transpose_backward(const ref_tensor *x, const ref_tensor *weight, 
     add_sums(x, weight, o, dy, weight, dy, 0, dx);
     if (dweight) add_sums(x, weight, o, dy, x, dy, 1, dweight);
     for (int c = 0; dbias && c < dy->c; c++) {
-        double sum = 0, squares = 0, passed = 0;
+        double sum = 0, squares = 0;
         const size_t channels = (size_t)dy->c, pixels = ref_count(dy) / channels;
         for (size_t p = 0; p < pixels; p++) {
             const size_t i = p * channels + (size_t)c;
-            sum += dy->v[i], squares += square(dy->v[i]), passed += square(dy->e[i]);
+            sum += dy->v[i], squares += square(dy->v[i]);
         }
-        ref_accumulate(dbias, (size_t)c, sum, sqrt(passed + square(REF_U) * ((double)pixels * (squares + sum * sum / 3) + sum * sum)));
+        ref_accumulate(dbias, (size_t)c, sum, sqrt(ref_passed(dy, c, NULL, 0) + square(REF_U) * ((double)pixels * (squares + sum * sum / 3) + sum * sum)));
     }
 }
 
