@@ -96,6 +96,17 @@ BF_INLINE void v_stream_end(void)
 #endif
 }
 
+/* The next lines of what is to be fetched into L2, in one run: a few beyond the end of a range, where it need not end with a step. A loop
+ * that looks at the range with each line takes seven cycles a line. */
+BF_INLINE void fetch_step(bf_prefetch *p)
+{
+    if (p->current >= p->count) return;
+    const char *at = p->range[p->current].at, *const to = at + 64 * p->lines_per_step;
+    for (; at < to; at += 64) __builtin_prefetch(at, 0, 2);
+    p->range[p->current].at = at;
+    p->current += at >= p->range[p->current].end;
+}
+
 /* The next lines of what is to be stored past the caches. */
 BF_INLINE void store_step(bf_prefetch *p)
 {

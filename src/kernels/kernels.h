@@ -80,6 +80,7 @@ typedef struct bf_winograd bf_winograd; /* a row of tiles: winograd.h */
 typedef struct bf_taps {
     int count;
     const ptrdiff_t *offset;
+    bf_prefetch *prefetch; /* or NULL; a step with each output pixel */
 } bf_taps;
 
 /* A row of a depthwise convolution: output j sees, in each line, the columns j*step - pad + k*dilation, k < taps, that lie in

@@ -24,19 +24,22 @@ void BF_ISA_NAME(max_taps)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_
 {
     vf best[BF_LANE_VECTORS];
     vi winner[BF_LANE_VECTORS];
-    for (int j = 0; j < n; j++)
+    for (int j = 0; j < n; j++) {
+        if (taps.prefetch) fetch_step(taps.prefetch);
         for (int lane = 0; lane < c; lane += BF_LANES) {
             window_max(src + j * step + lane, taps, best, winner);
             BF_UNROLL
             for (int i = 0; i < BF_LANE_VECTORS; i++) v_store(dst + j * ldd + lane + i * V, best[i]);
         }
+    }
 }
 
 void BF_ISA_NAME(max_taps_grad)(float *dx, const ptrdiff_t *dx_offset, const float *src, ptrdiff_t step, bf_taps taps, const float *g, ptrdiff_t ldg, int n, int c)
 {
     vf best[BF_LANE_VECTORS];
     vi winner[BF_LANE_VECTORS];
-    for (int j = 0; j < n; j++)
+    for (int j = 0; j < n; j++) {
+        if (taps.prefetch) fetch_step(taps.prefetch);
         for (int lane = 0; lane < c; lane += BF_LANES) {
             window_max(src + j * step + lane, taps, best, winner);
             for (int t = 0; t < taps.count; t++)
@@ -46,11 +49,13 @@ void BF_ISA_NAME(max_taps_grad)(float *dx, const ptrdiff_t *dx_offset, const flo
                     v_store(at, v_load(at) + v_zero_where(winner[i] != t, v_load(g + j * ldg + lane + i * V)));
                 }
         }
+    }
 }
 
 void BF_ISA_NAME(sum_taps)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t step, bf_taps taps, float scale, int n, int c)
 {
-    for (int j = 0; j < n; j++)
+    for (int j = 0; j < n; j++) {
+        if (taps.prefetch) fetch_step(taps.prefetch);
         for (int lane = 0; lane < c; lane += BF_LANES) {
             vf sum[BF_LANE_VECTORS] = {0};
             for (int t = 0; t < taps.count; t++)
@@ -59,11 +64,13 @@ void BF_ISA_NAME(sum_taps)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_
             BF_UNROLL
             for (int i = 0; i < BF_LANE_VECTORS; i++) v_store(dst + j * ldd + lane + i * V, sum[i] * scale);
         }
+    }
 }
 
 void BF_ISA_NAME(sum_taps_grad)(float *dx, ptrdiff_t step, bf_taps taps, float scale, const float *g, ptrdiff_t ldg, int n, int c)
 {
-    for (int j = 0; j < n; j++)
+    for (int j = 0; j < n; j++) {
+        if (taps.prefetch) fetch_step(taps.prefetch);
         for (int lane = 0; lane < c; lane += BF_LANES) {
             vf d[BF_LANE_VECTORS];
             BF_UNROLL
@@ -75,4 +82,5 @@ void BF_ISA_NAME(sum_taps_grad)(float *dx, ptrdiff_t step, bf_taps taps, float s
                     v_store(at, v_load(at) + d[i]);
                 }
         }
+    }
 }

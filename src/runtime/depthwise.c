@@ -56,8 +56,7 @@ typedef struct memory {
     float *spread;                /* groups: a ring of spread rows, of x or of dy */
     float *products;              /* weight gradient: taps x channels of a group x lanes */
     bf_dw_line *lines;
-    bf_prefetch prefetch;         /* of what the next strip adds */
-    size_t fetched[2];            /* pixels of x, and of dy, that were asked for */
+    bf_ahead ahead;               /* what the next strip adds */
 } memory;
 
 /* Weights of a channel, and its bias. */
@@ -163,35 +162,18 @@ static void pack_cell(const bf_cell *cell)
 
 /* -- fetching what the next strip touches while this one is computed -- */
 
-/* Also fetch pixels [first, last) of input `which`, but for those asked for before: rows that come next, be it in the next image. */
-static void fetch(const bf_cell *cell, memory *m, int which, int block, size_t first, size_t last)
-{
-    const bf_task *task = cell->task;
-    const int value = which ? task->dy : task->x;
-    const size_t all = bf_pixels(&cell->plan->graph.values[value]);
-    if (first < m->fetched[which]) first = m->fetched[which];
-    if (last > all) last = all;
-    if (first >= last) return;
-    bf_prefetch_load(cell, &m->prefetch, &task->load[which], value, block, block + 1, first, last);
-    m->fetched[which] = last;
-}
-
 /* Results that are not stored past the caches: the lines they go to. */
 static void fetch_results(const bf_cell *cell, memory *m, int block, size_t first, size_t count)
 {
     static const bf_program as_stored = {0};
     const size_t all = bf_pixels(&cell->plan->graph.values[cell->task->out]);
-    bf_prefetch_load(cell, &m->prefetch, &as_stored, cell->task->out, block, block + 1, first, first + count < all ? first + count : all);
+    bf_prefetch_load(cell, &m->ahead.prefetch, &as_stored, cell->task->out, block, block + 1, first, first + count < all ? first + count : all);
 }
 
-/* Spread the lines over the vectors of blocks of outputs of `rows` rows: in bursts they would fill the miss buffers, and loads wait. */
-static void pace(const bf_cell *cell, memory *m, int rows, int width, ptrdiff_t ld)
+/* Steps that the kernels have for `rows` rows: one with each vector of blocks of outputs. */
+static size_t steps_of(const bf_cell *cell, int rows, int width, ptrdiff_t ld)
 {
-    bf_prefetch *p = &m->prefetch;
-    size_t lines = 0;
-    for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
-    p->current = 0;
-    p->lines_per_step = (int)(lines / ((size_t)rows * (size_t)((width - 1) / BF_DW_BLOCK + 1) * (size_t)(ld / cell->k->vector))) + 1;
+    return (size_t)rows * (size_t)((width - 1) / BF_DW_BLOCK + 1) * (size_t)(ld / cell->k->vector);
 }
 
 /* -- spreading the rows of groups -- */
@@ -260,7 +242,7 @@ static void forward_row(const bf_cell *cell, memory *m, const bf_rows *x, const 
 {
     const bf_depthwise *d = &cell->task->depthwise;
     const int lanes = (int)x->ld;
-    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w, .past = to.past, .prefetch = &m->prefetch};
+    bf_dw f = {.lines = m->lines, .taps = d->kw, .step = d->sw, .pad = d->pw, .dilation = d->dw, .width = d->w, .past = to.past, .prefetch = &m->ahead.prefetch};
     for (int kh = 0; kh < d->kh; kh++) {
         const int ih = oh * d->sh - d->ph + kh * d->dh;
         if (ih >= 0 && ih < d->h) f.count += add_lines(m, d, x, x_rows(d), ih, m->lines + f.count, packed + kh * d->group * d->kw * lanes, NULL, d->kw);
@@ -281,11 +263,11 @@ static void forward_image(const bf_cell *cell, memory *m, int image, int block)
         bf_rows_until(&x, last);
         spread_rows(cell, m, &x, x_rows(d), seen > last - x_rows(d) ? seen : last - x_rows(d), last);
         seen = last;
-        m->prefetch.count = 0;
-        fetch(cell, m, 0, block, x.first + (size_t)last * x.width, x.first + (size_t)(last + x_rows(d)) * x.width);
+        m->ahead.prefetch.count = 0;
+        bf_ahead_rows(cell, &m->ahead, 0, block, x.first + (size_t)last * x.width, x.first + (size_t)(last + x_rows(d)) * x.width);
         const results to = begin_results(cell, m, block, pixel);
         if (!to.past) fetch_results(cell, m, block, pixel + count, (size_t)d->strip * (size_t)d->ow);
-        pace(cell, m, end - row, d->ow, x.ld);
+        bf_ahead_pace(&m->ahead, steps_of(cell, end - row, d->ow, x.ld));
         for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, packed, oh, results_at(&to, (size_t)(oh - row) * (size_t)d->ow * (size_t)x.ld));
         end_results(cell, m, block, pixel, count, &to);
     }
@@ -326,7 +308,7 @@ static void backward_row(site *s, int ih, const float *x, results to)
     const ptrdiff_t ld = s->dy.ld;
     for (int r = 0; r < d->sw && r < d->w; r++) {
         const bf_dw_phase *p = &d->phases[r];
-        bf_dw f = {.lines = s->m->lines, .taps = p->taps, .step = 1, .pad = p->pad, .dilation = p->dilation, .width = d->ow, .prefetch = &s->m->prefetch};
+        bf_dw f = {.lines = s->m->lines, .taps = p->taps, .step = 1, .pad = p->pad, .dilation = p->dilation, .width = d->ow, .prefetch = &s->m->ahead.prefetch};
         for (int kh = 0; kh < d->kh; kh++) {
             const int at = ih + d->ph - kh * d->dh;
             if (at < 0 || at % d->sh || at / d->sh >= d->oh) continue;
@@ -355,12 +337,12 @@ static void backward_image(site *s, int image, int block)
         const int last = (end - 1 + d->ph) / d->sh + 1;
         dy_until(s, last < d->oh ? last : d->oh, &summed);
         if (s->sums) bf_rows_until(&s->x, end);
-        m->prefetch.count = 0;
-        if (s->sums) fetch(cell, m, 0, block, pixel + count, pixel + count + (size_t)d->strip * s->x.width);
-        fetch(cell, m, 1, block, s->dy.first + (size_t)summed * s->dy.width, s->dy.first + (size_t)(summed + dy_rows(d)) * s->dy.width);
+        m->ahead.prefetch.count = 0;
+        if (s->sums) bf_ahead_rows(cell, &m->ahead, 0, block, pixel + count, pixel + count + (size_t)d->strip * s->x.width);
+        bf_ahead_rows(cell, &m->ahead, 1, block, s->dy.first + (size_t)summed * s->dy.width, s->dy.first + (size_t)(summed + dy_rows(d)) * s->dy.width);
         const results to = s->want_dx ? begin_results(cell, m, block, pixel) : (results){0};
         if (s->want_dx && !to.past) fetch_results(cell, m, block, pixel + count, (size_t)d->strip * (size_t)d->w);
-        pace(cell, m, end - row, d->w, s->dy.ld);
+        bf_ahead_pace(&m->ahead, steps_of(cell, end - row, d->w, s->dy.ld));
         for (int ih = row; ih < end; ih++)
             backward_row(s, ih, s->sums ? bf_row(&s->x, ih) : NULL, results_at(&to, (size_t)(ih - row) * (size_t)d->w * (size_t)s->dy.ld));
         if (s->want_dx) end_results(cell, m, block, pixel, count, &to);
@@ -407,11 +389,11 @@ static void depthwise_cell(const bf_cell *cell)
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, task);
     for (int b = part.unit; b < part.unit_end; b++) {
-        m.fetched[0] = m.fetched[1] = 0;
+        m.ahead.fetched[0] = m.ahead.fetched[1] = 0;
         if (task->kind == BF_TASK_DEPTHWISE_BWD) backward_block(cell, &m, part.pixel_cell, b, part.tile, part.tile_end);
         for (int image = part.tile; task->kind == BF_TASK_DEPTHWISE && image < part.tile_end; image++) forward_image(cell, &m, image, b);
     }
-    bf_store_rest(cell, &m.prefetch);
+    bf_store_rest(cell, &m.ahead.prefetch);
 }
 
 static double merged(const bnff_run *run, const bf_task *task, int block, int index)

@@ -1,5 +1,6 @@
 #include "runtime/rows.h"
 
+#include "runtime/conv.h"
 #include "runtime/program.h"
 
 bf_rows bf_rows_of(const bf_cell *cell, const bf_program *program, int value, int block, int image, float *ring, int capacity, float *temps)
@@ -23,6 +24,27 @@ void bf_rows_until(bf_rows *r, int last)
         bf_program_run(r->cell, r->program, &s, r->temps);
         r->ready += count;
     }
+}
+
+void bf_ahead_rows(const bf_cell *cell, bf_ahead *ahead, int which, int block, size_t first, size_t last)
+{
+    const bf_task *task = cell->task;
+    const int value = which ? task->dy : task->x;
+    const size_t all = bf_pixels(&cell->plan->graph.values[value]);
+    if (first < ahead->fetched[which]) first = ahead->fetched[which];
+    if (last > all) last = all;
+    if (first >= last) return;
+    bf_prefetch_load(cell, &ahead->prefetch, &task->load[which], value, block, block + 1, first, last);
+    ahead->fetched[which] = last;
+}
+
+void bf_ahead_pace(bf_ahead *ahead, size_t steps)
+{
+    bf_prefetch *p = &ahead->prefetch;
+    size_t lines = 0;
+    for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
+    p->current = 0;
+    p->lines_per_step = (int)(lines / steps) + 1;
 }
 
 void bf_divide_images(const bnff_plan *plan, bf_grid *g, int images, int height, int units)

@@ -22,6 +22,16 @@ bf_rows bf_rows_of(const bf_cell *cell, const bf_program *program, int value, in
 void bf_rows_until(bf_rows *rows, int last);
 static inline float *bf_row(const bf_rows *r, int row) { return r->at + (ptrdiff_t)((size_t)(row % r->capacity) * r->width) * r->ld; }
 
+/* The lines of rows that come next, fetched while kernels work on those that are here. */
+typedef struct bf_ahead {
+    bf_prefetch prefetch;
+    size_t fetched[2]; /* pixels of x, and of dy, that were asked for, of the block under way */
+} bf_ahead;
+/* Also fetch what load program `which` reads for pixels [first, last) of its input, but for those asked for before. */
+void bf_ahead_rows(const bf_cell *cell, bf_ahead *ahead, int which, int block, size_t first, size_t last);
+/* Spread the lines over so many steps of kernels: in bursts they would fill the miss buffers, and loads wait. */
+void bf_ahead_pace(bf_ahead *ahead, size_t steps);
+
 /* Divide `images` of `height` rows, and `units` channel blocks, among the plan's cells. */
 void bf_divide_images(const bnff_plan *plan, bf_grid *grid, int images, int height, int units);
 

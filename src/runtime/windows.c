@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "runtime/conv.h"
 #include "runtime/program.h"
 #include "runtime/rows.h"
 
@@ -98,6 +99,7 @@ static int rows_seen(const bf_windows *w, int strip)
 /* Rings of rows, and what a strip of results needs. Backward, dx is a ring too: a window adds to rows that later ones add to. */
 typedef struct memory {
     float *x, *dy, *tile, *temps;
+    bf_ahead ahead;
     ptrdiff_t *offsets, *dx_offsets;
     int x_rows, dy_rows, tile_rows;
 } memory;
@@ -137,14 +139,14 @@ void bf_windows_divide(const bnff_plan *plan, bf_task *task)
 /* -- one row of windows -- */
 
 /* Taps of the windows of one output row and run of columns, in a ring of rows, relative to the first window's first tap. */
-static bf_taps taps_of(const bf_windows *w, const bf_rows *in, const bf_span *row, const bf_span *column, ptrdiff_t *offsets)
+static bf_taps taps_of(const bf_windows *w, const bf_rows *in, const bf_span *row, const bf_span *column, ptrdiff_t *offsets, bf_prefetch *prefetch)
 {
     int count = 0;
     for (int i = row->k0; i < row->k1; i++) {
         const ptrdiff_t line = bf_row(in, row->from + (i - row->k0) * w->dh) - bf_row(in, row->from);
         for (int j = column->k0; j < column->k1; j++) offsets[count++] = line + (ptrdiff_t)(j - column->k0) * w->dw * in->ld;
     }
-    return (bf_taps){count, offsets};
+    return (bf_taps){count, offsets, prefetch};
 }
 
 static float average_scale(const bf_windows *w, const bf_span *row, const bf_span *column)
@@ -158,7 +160,7 @@ static void forward_row(const bf_cell *cell, memory *m, const bf_rows *x, const 
     const bf_kernels *k = cell->k;
     const int lanes = (int)x->ld;
     for (const bf_span *column = w->columns; column < w->columns + w->column_count; column++) {
-        const bf_taps taps = taps_of(w, x, row, column, m->offsets);
+        const bf_taps taps = taps_of(w, x, row, column, m->offsets, &m->ahead.prefetch);
         const float *from = bf_row(x, row->from) + column->from * x->ld;
         float *out = to + column->first * x->ld;
         if (!taps.count) k->fill(out, x->ld, w->average ? 0 : -__builtin_inff(), column->count, lanes);
@@ -173,16 +175,23 @@ static void backward_row(const bf_cell *cell, memory *m, const bf_rows *x, const
     const bf_kernels *k = cell->k;
     const ptrdiff_t ld = dx->ld, step = w->sw * ld;
     for (const bf_span *column = w->columns; column < w->columns + w->column_count; column++) {
-        const bf_taps taps = taps_of(w, dx, row, column, m->dx_offsets);
+        const bf_taps taps = taps_of(w, dx, row, column, m->dx_offsets, &m->ahead.prefetch);
         if (!taps.count) continue;
         float *to = bf_row(dx, row->from) + column->from * ld;
         const float *g = dy + column->first * ld;
         if (w->average) k->sum_taps_grad(to, step, taps, average_scale(w, row, column), g, ld, column->count, (int)ld);
-        else k->max_taps_grad(to, taps.offset, bf_row(x, row->from) + column->from * ld, step, taps_of(w, x, row, column, m->offsets), g, ld, column->count, (int)ld);
+        else k->max_taps_grad(to, taps.offset, bf_row(x, row->from) + column->from * ld, step, taps_of(w, x, row, column, m->offsets, &m->ahead.prefetch), g, ld, column->count, (int)ld);
     }
 }
 
 /* -- one image, one block -- */
+
+/* Rows of x that windows before row `last` of an image have seen, counted on through the next image. */
+static int seen_before(const bf_windows *w, int last)
+{
+    if (last <= w->oh) return w->rows[last - 1].end;
+    return w->h + w->rows[last - w->oh < w->oh ? last - w->oh - 1 : w->oh - 1].end;
+}
 
 static void forward_image(const bf_cell *cell, memory *m, int image, int block)
 {
@@ -193,6 +202,9 @@ static void forward_image(const bf_cell *cell, memory *m, int image, int block)
         end = row + w->strip < w->oh ? row + w->strip : w->oh;
         const size_t pixel = ((size_t)image * (size_t)w->oh + (size_t)row) * (size_t)w->ow;
         bf_rows_until(&x, w->rows[end - 1].end);
+        m->ahead.prefetch.count = 0;
+        bf_ahead_rows(cell, &m->ahead, 0, block, x.first + (size_t)seen_before(w, end) * x.width, x.first + (size_t)seen_before(w, end + w->strip) * x.width);
+        bf_ahead_pace(&m->ahead, (size_t)(end - row) * (size_t)w->ow);
         float *to = m->tile ? m->tile : bf_block_at(cell->run, task->out, block) + (ptrdiff_t)pixel * x.ld;
         for (int oh = row; oh < end; oh++) forward_row(cell, m, &x, &w->rows[oh], to + (ptrdiff_t)(oh - row) * w->ow * x.ld);
         if (!m->tile) continue;
@@ -222,6 +234,20 @@ static void flush_until(bf_rows *dx, int last, bool all, int *flushed)
     }
 }
 
+/* While windows of row oh are worked on: the rows that the next one adds, of dy, which is here up to row `chunk`, and of what dx is made with. */
+static void fetch_next(const bf_cell *cell, memory *m, const bf_rows *dx, const bf_rows *dy, int oh, int chunk)
+{
+    const bf_task *task = cell->task;
+    const bf_windows *w = &task->windows;
+    const size_t first = dx->first + (size_t)seen_before(w, oh + 1) * dx->width, last = dx->first + (size_t)seen_before(w, oh + 2) * dx->width;
+    const size_t all = bf_pixels(&cell->plan->graph.values[task->out]);
+    m->ahead.prefetch.count = 0;
+    bf_ahead_rows(cell, &m->ahead, 1, dx->block, dy->first + (size_t)chunk * dy->width, dy->first + (size_t)(chunk + m->dy_rows) * dy->width);
+    if (w->average) bf_prefetch_epilogue(cell, &m->ahead.prefetch, &task->epilogue, dx->block, first, last < all ? last : all);
+    else bf_ahead_rows(cell, &m->ahead, 0, dx->block, first, last);
+    bf_ahead_pace(&m->ahead, (size_t)w->ow);
+}
+
 static void backward_image(const bf_cell *cell, memory *m, int image, int block)
 {
     static const bf_program in_place;
@@ -239,6 +265,7 @@ static void backward_image(const bf_cell *cell, memory *m, int image, int block)
         clear_until(&dx, row->end);
         bf_rows_until(&dy, chunk < w->oh ? chunk : w->oh);
         if (!w->average) bf_rows_until(&x, row->end);
+        fetch_next(cell, m, &dx, &dy, oh, chunk);
         backward_row(cell, m, &x, &dx, row, bf_row(&dy, oh));
     }
     flush_until(&dx, w->h, true, &flushed);
@@ -253,9 +280,11 @@ static void windows_cell(const bf_cell *cell)
     if (!bf_begin_portion(cell, &part)) return;
     bf_scratch s = {.at = cell->scratch};
     memory m = take(&s, task);
-    for (int b = part.unit; b < part.unit_end; b++)
+    for (int b = part.unit; b < part.unit_end; b++) {
+        m.ahead = (bf_ahead){0};
         for (int image = part.tile; image < part.tile_end; image++)
             (is_backward(task) ? backward_image : forward_image)(cell, &m, image, b);
+    }
 }
 
 void bf_windows_run(bnff_run *run, const bf_task *task) { bf_parallel_cells(run, task, windows_cell); }
