@@ -27,11 +27,13 @@ bnff_status bnff_context_create(const bnff_context_options *options, bnff_contex
     if (options->size != sizeof *options) return bf_fail(error, BNFF_E_ARG, "bnff_context_options.size is %zu, not %zu", options->size, sizeof *options);
     if (options->threads < 0 || options->threads > 4096) return bf_fail(error, BNFF_E_ARG, "%d threads; 0 to 4096 are possible", options->threads);
 
-    const char *wrong = options->threads ? NULL : bf_env_threads_wrong();
-    if (wrong) {
-        bf_fail(error, BNFF_E_ARG, "BNFF_THREADS=%.40s: not a number from 1 to 4096", wrong);
+    const char *variable = NULL, *text = NULL;
+    int threads = options->threads ? options->threads : bf_env_threads(&variable, &text);
+    if (variable && !threads) {
+        bf_fail(error, BNFF_E_ARG, "%s=%.40s: not a number from 1 to 4096", variable, text);
         return bf_hint(error, BNFF_E_ARG, "unset it to use every CPU this process may");
     }
+    if (!threads) threads = bf_threads_available();
     bnff_status status;
     const bf_kernels *kernels = choose_kernels(options->max_isa ? options->max_isa : bf_env_max_isa(), &status, error);
     if (!kernels) return status;
@@ -48,14 +50,12 @@ bnff_status bnff_context_create(const bnff_context_options *options, bnff_contex
     context->log = options->log;
     context->log_user = options->log_user;
     context->kernels = kernels;
-    context->threads = options->threads ? options->threads : bf_env_threads();
-    if (!context->threads) context->threads = bf_threads_available();
+    context->threads = threads;
     context->target = target;
     context->target.isa = kernels->isa;
     context->target.vector = kernels->vector;
     context->target.cells = context->threads;
     if (!context->parallel && !(context->pool = bf_threads_create(context->threads))) {
-        const int threads = context->threads;
         bf_free(context);
         return bf_fail(error, BNFF_E_MEMORY, "no memory for %d threads", threads);
     }

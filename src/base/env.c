@@ -9,34 +9,23 @@ static const char *get(const char *name)
     return value && *value ? value : NULL;
 }
 
-static int positive(const char *text)
+/* Threads that `text` asks for, 0 if it is no such number. A `list` (OpenMP's, threads of nested levels) may follow: its first entry counts. */
+static int threads_of(const char *text, bool list)
 {
-    if (!text) return 0;
     char *end;
-    const long value = strtol(text, &end, 10); /* OMP_NUM_THREADS may be a list: its first entry counts */
-    return value > 0 && value <= 4096 && (*end == '\0' || *end == ',') ? (int)value : 0;
+    const long value = strtol(text, &end, 10);
+    end += strspn(end, " \t");
+    if (list && *end == ',') end += strspn(end, "0123456789, \t");
+    return value > 0 && value <= 4096 && *end == '\0' ? (int)value : 0;
 }
 
-int bf_env_threads_from(const char **variable)
+int bf_env_threads(const char **variable, const char **text)
 {
-    static const char *const names[] = {"BNFF_THREADS", "OMP_NUM_THREADS"};
-    for (int i = 0; i < 2; i++) {
-        const int threads = positive(get(names[i]));
-        if (threads) return *variable = names[i], threads;
-    }
+    *variable = "BNFF_THREADS";
+    if ((*text = get(*variable))) return threads_of(*text, false);
+    *variable = "OMP_NUM_THREADS";
+    if ((*text = get(*variable))) return threads_of(*text, true);
     return *variable = NULL, 0;
-}
-
-int bf_env_threads(void)
-{
-    const char *variable;
-    return bf_env_threads_from(&variable);
-}
-
-const char *bf_env_threads_wrong(void)
-{
-    const char *value = get("BNFF_THREADS");
-    return value && !positive(value) ? value : NULL;
 }
 
 const char *bf_env_max_isa(void) { return get("BNFF_MAX_ISA"); }

@@ -27,9 +27,8 @@ static void describe_threads(bnff_machine *m)
     m->cpus = (int)sysconf(_SC_NPROCESSORS_ONLN);
     m->cpus_allowed = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : m->cpus;
     m->cpus_quota = bf_threads_quota();
-    const char *variable;
-    m->threads = bf_env_threads_from(&variable);
-    m->threads_from = variable;
+    const char *text;
+    m->threads = bf_env_threads(&m->threads_from, &text);
     if (m->threads) return;
     m->threads = bf_threads_available();
     m->threads_from = m->cpus_quota && m->cpus_quota < m->cpus_allowed ? "cgroup quota" : "affinity mask";

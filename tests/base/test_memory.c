@@ -136,7 +136,8 @@ static void context_takes_the_environment(void **state)
     bnff_context *context;
     bnff_error error;
     static const struct { const char *ours, *omp, *isa; int threads; } cases[] = {
-        {"3", NULL, NULL, 3}, {NULL, "5,2", NULL, 5}, {"2", "7", "plain", 2}, {"", "4", NULL, 4}, {NULL, "-2", NULL, 0},
+        {"3", NULL, NULL, 3}, {NULL, "5,2", NULL, 5}, {"2", "7", "plain", 2}, {"", "4", NULL, 4}, {NULL, " 4 ", NULL, 4},
+        {NULL, "3 , 2,1", NULL, 3}, {"6 ", "abc", NULL, 6}, {NULL, NULL, NULL, 0},
     };
     FOR_EACH(c, cases) {
         test_case("BNFF_THREADS=%s OMP_NUM_THREADS=%s", c.ours ? c.ours : "", c.omp ? c.omp : "");
@@ -148,15 +149,21 @@ static void context_takes_the_environment(void **state)
         if (c.isa) assert_string_equal(bnff_context_isa(context), c.isa);
         bnff_context_destroy(&context);
     }
-    static const char *const wrong[] = {"zero", "-2", "0", "4097", "2x"};
-    FOR_EACH(text, wrong) {
-        setenv("BNFF_THREADS", text, 1);
-        check_fails(bnff_context_create(NULL, &context, &error), BNFF_E_ARG, &error, text);
+    static const struct { const char *variable, *text; } wrong[] = {
+        {"BNFF_THREADS", "zero"}, {"BNFF_THREADS", "-2"}, {"BNFF_THREADS", "0"}, {"BNFF_THREADS", "4097"}, {"BNFF_THREADS", "2x"},
+        {"BNFF_THREADS", "4,2"}, {"BNFF_THREADS", "4,junk"}, {"OMP_NUM_THREADS", "abc"}, {"OMP_NUM_THREADS", "-2"},
+        {"OMP_NUM_THREADS", "4,junk"}, {"OMP_NUM_THREADS", "4 2"}, {"OMP_NUM_THREADS", ",4"},
+    };
+    FOR_EACH(c, wrong) {
+        char says[64];
+        snprintf(says, sizeof says, "%s=%s: ", c.variable, c.text);
+        test_case("%s", says);
+        setenv(c.variable, c.text, 1);
+        check_fails(bnff_context_create(NULL, &context, &error), BNFF_E_ARG, &error, says);
         check_ok(bnff_context_create(&(bnff_context_options){.size = sizeof(bnff_context_options), .threads = 2}, &context, &error), &error);
         bnff_context_destroy(&context);
+        unsetenv(c.variable);
     }
-    unsetenv("BNFF_THREADS");
-    unsetenv("OMP_NUM_THREADS");
     setenv("BNFF_MAX_ISA", "unheard-of", 1);
     check_fails(bnff_context_create(NULL, &context, &error), BNFF_E_ARG, &error, "unheard-of");
     unsetenv("BNFF_MAX_ISA");
