@@ -1,6 +1,11 @@
 # The front door: one word a task. Meson does the work (meson.build); BUILD names another build folder.
 BUILD ?= build
 
+# Ninja is told make's -jN, not of make's jobserver, which it cannot use. What runs in parallel here is ninja's.
+unexport MAKEFLAGS
+.NOTPARALLEL:
+NINJA = ninja $(filter-out -j,$(filter -j%,$(MAKEFLAGS)))
+
 .PHONY: all build deps demo quick test test-python test-long fuzz lint bench traffic golden install clean help
 
 all: build
@@ -13,14 +18,13 @@ $(BUILD)/build.ninja:
 	meson setup $(BUILD)
 
 build: $(BUILD)/build.ninja ## library, command line and tests in build/
-	@ninja -C $(BUILD)
+	@$(NINJA) -C $(BUILD)
 
 deps: ## install what is missing (Debian, Ubuntu)
 	@scripts/deps.sh
 
 # Ten minutes at most on two cores, at least 90 % of the test images right.
-demo: deps ## train a DenseNet on Fashion-MNIST and write a report
-	@$(MAKE) --no-print-directory build
+demo: deps build ## train a DenseNet on Fashion-MNIST and write a report
 	$(BUILD)/bnff train fashion-mnist --model densenet-bc-22-12 --epochs 3 --batch-size 128 --output-dir runs --name demo --exist-ok --report
 
 quick: deps ## the tests that take less than a minute
@@ -50,7 +54,7 @@ bench: build ## measure this machine, beside PyTorch where it can be had, and wr
 traffic: ## count main-memory traffic with valgrind and compare it with the plan's model
 	@scripts/deps.sh valgrind
 	@[ -e build-traffic/build.ninja ] || meson setup build-traffic -Dfma=false
-	ninja -C build-traffic bench/count_traffic
+	$(NINJA) -C build-traffic bench/count_traffic
 	scripts/traffic.py --write docs/benchmarks.md $(if $(AGAIN),--again)
 
 golden: ## make tests/golden again from PyTorch and Pillow (downloads them)

@@ -99,13 +99,29 @@ def headers(prefix, work):
             call(*compiler, "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I", os.path.dirname(folder), file)
 
 
+def front_door(work):
+    """make hands -jN on to ninja, and nothing of its jobserver, of which ninja would complain."""
+    if not shutil.which("make"):
+        raise Skip("no make")
+    os.makedirs(os.path.join(work, "bin"))
+    for name in ("build.ninja", "bin/ninja"):
+        with open(os.path.join(work, name), "w", encoding="utf-8") as file:
+            file.write('#!/bin/sh\necho "$*: MAKEFLAGS=$MAKEFLAGS"\n')
+    os.chmod(os.path.join(work, "bin/ninja"), 0o755)
+    env = dict(os.environ, PATH=os.path.join(work, "bin") + os.pathsep + os.environ["PATH"], MAKEFLAGS="")
+    for flags, jobs in ([], ""), (["-j2"], "-j2 "), (["-j"], ""):
+        said = call("make", "-C", SOURCE, "-s", "--no-print-directory", f"BUILD={work}", *flags, "build", env=env)
+        assert said == f"{jobs}-C {work}: MAKEFLAGS=\n", f"make {' '.join(flags)}: {said}"
+
+
 def main():
     failed = False
     with tempfile.TemporaryDirectory(prefix="bnff-install-") as root:
         prefix, work = os.path.join(root, "prefix"), os.path.join(root, "work")
         os.makedirs(work)
         cases = [("install", lambda: install(prefix)), ("exports", lambda: exports(prefix)), ("headers", lambda: headers(prefix, work)),
-                 ("pkg-config", lambda: pkg_config(prefix, work)), ("cmake", lambda: cmake(prefix, work))]
+                 ("pkg-config", lambda: pkg_config(prefix, work)), ("cmake", lambda: cmake(prefix, work)),
+                 ("make", lambda: front_door(work))]
         print(f"1..{len(cases)}", flush=True)
         for number, (name, case) in enumerate(cases, 1):
             try:
