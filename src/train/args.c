@@ -1,5 +1,5 @@
 /* args.json: every option of a run by its flag's name, and the machine it began on. One table serves writing, reading,
- * comparing and overriding. */
+ * comparing, overriding and copying. */
 #include <jansson.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -89,6 +89,13 @@ static const struct field fields[] = {
 
 static const void *at(const bnff_train_options *options, const struct field *f) { return (const char *)options + f->offset; }
 static void *at_mutable(bnff_train_options *options, const struct field *f) { return (char *)options + f->offset; }
+
+const char **bf_args_string(bnff_train_options *options, int index)
+{
+    FOR_EACH_FIELD(f)
+        if (f->kind == A_STRING && index-- == 0) return at_mutable(options, f);
+    return NULL;
+}
 
 /* -- Writing ---------------------------------------------------------------------------------------------------------- */
 

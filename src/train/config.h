@@ -41,6 +41,8 @@ typedef struct bf_machine {
     int threads;
 } bf_machine;
 
+/* Every option that is a string, index = 0, 1, ...; NULL after the last. */
+const char **bf_args_string(bnff_train_options *options, int index);
 /* The whole file: options by flag name, machine, version. */
 void bf_args_write(bf_text *text, const bnff_train_options *options, const bf_machine *machine);
 /* Read it back over the defaults. `name` is for messages. */

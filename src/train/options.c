@@ -1,6 +1,5 @@
 /* Defaults of a training and the rules its options obey. docs/training.md says why each default is what it is. */
 #include <math.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -27,16 +26,6 @@ void bnff_train_options_init(bnff_train_options *options)
 
 /* -- Copies with owned strings -------------------------------------------------------------------------------------- */
 
-static const size_t string_fields[] = {
-    offsetof(bnff_train_options, data), offsetof(bnff_train_options, model), offsetof(bnff_train_options, weights),
-    offsetof(bnff_train_options, freeze), offsetof(bnff_train_options, freeze_bn), offsetof(bnff_train_options, level),
-    offsetof(bnff_train_options, algorithm), offsetof(bnff_train_options, eval_metric), offsetof(bnff_train_options, output_dir),
-    offsetof(bnff_train_options, name),
-};
-enum { STRING_FIELDS = sizeof string_fields / sizeof *string_fields };
-
-static const char **string_field(bnff_train_options *options, int i) { return (const char **)((char *)options + string_fields[i]); }
-
 bnff_status bf_config_string(const char **field, const char *value, bnff_error *error)
 {
     char *copy = value ? bf_strdup(value) : NULL;
@@ -52,13 +41,10 @@ bnff_status bf_config_copy(bf_config *config, const bnff_train_options *options,
     const size_t known = options->size && options->size < sizeof *options ? options->size : sizeof *options;
     memcpy(&config->options, options, known);
     config->options.size = sizeof config->options;
-    const char *borrowed[STRING_FIELDS];
-    for (int i = 0; i < STRING_FIELDS; i++) {
-        borrowed[i] = *string_field(&config->options, i);
-        *string_field(&config->options, i) = NULL;
-    }
-    for (int i = 0; i < STRING_FIELDS; i++) {
-        const bnff_status status = bf_config_string(string_field(&config->options, i), borrowed[i], error);
+    bnff_train_options borrowed = config->options;
+    for (int i = 0; bf_args_string(&config->options, i); i++) *bf_args_string(&config->options, i) = NULL;
+    for (int i = 0; bf_args_string(&config->options, i); i++) {
+        const bnff_status status = bf_config_string(bf_args_string(&config->options, i), *bf_args_string(&borrowed, i), error);
         if (status != BNFF_OK) return bf_config_free(config), status;
     }
     return BNFF_OK;
@@ -66,9 +52,9 @@ bnff_status bf_config_copy(bf_config *config, const bnff_train_options *options,
 
 void bf_config_free(bf_config *config)
 {
-    for (int i = 0; i < STRING_FIELDS; i++) {
-        bf_free((void *)*string_field(&config->options, i));
-        *string_field(&config->options, i) = NULL;
+    for (int i = 0; bf_args_string(&config->options, i); i++) {
+        bf_free((void *)*bf_args_string(&config->options, i));
+        *bf_args_string(&config->options, i) = NULL;
     }
 }
 

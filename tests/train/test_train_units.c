@@ -165,6 +165,27 @@ static void args_come_back(void **state)
     bf_text_free(&two);
 }
 
+static void strings_are_copied(void **state)
+{
+    (void)state;
+    test_case("strings");
+    char name[] = "mine";
+    bnff_train_options o;
+    bnff_train_options_init(&o);
+    o.data = o.model = o.weights = o.freeze = o.freeze_bn = o.level = o.algorithm = o.eval_metric = o.output_dir = o.name = name;
+    bf_config c;
+    bnff_error error;
+    check_ok(bf_config_copy(&c, &o, &error), &error);
+    name[0] = 'f';
+    bf_text text = {0};
+    bf_args_write(&text, &c.options, &(bf_machine){.cpu = "", .isa = ""});
+    assert_null(strstr(text.data, "fine"));
+    assert_non_null(strstr(text.data, "\"name\": \"mine\""));
+    bf_text_free(&text);
+    bf_config_free(&c);
+    assert_null(c.options.data);
+}
+
 static void overrides_are_named(void **state)
 {
     (void)state;
@@ -258,6 +279,7 @@ int main(void)
         test(softmax_survives_large_logits),
         test(defaults_suit_the_data),
         test(args_come_back),
+        test(strings_are_copied),
         test(overrides_are_named),
         test(cards_come_back),
         test(logs_lose_what_was_cut_off),
