@@ -48,6 +48,17 @@ static bool parse_image_size(void *arguments, const char *text, char *why, size_
     return true;
 }
 
+static bool parse_checkpoint_seconds(void *arguments, const char *text, char *why, size_t size)
+{
+    train_arguments *args = arguments;
+    char *end;
+    const double seconds = strtod(text, &end);
+    if (end == text || *end || !((seconds > 0 && seconds <= 1e9) || seconds == -1))
+        return snprintf(why, size, "a number of seconds above 0 and up to 1e9, or -1: never"), false;
+    args->train.checkpoint_seconds = seconds;
+    return true;
+}
+
 static bool parse_max_bad(void *arguments, const char *text, char *why, size_t size)
 {
     train_arguments *args = arguments;
@@ -151,7 +162,7 @@ const cli_option train_option_table[] = {
     {"save-period", CLI_INT, TRAIN(save_period), "N", "Also keep a checkpoint every N epochs.", 1, 1000000},
     {"checkpoint-hist", CLI_INT, TRAIN(checkpoint_hist), "N", "Of those, keep the newest N (all).", 0, 1000000},
     {"eval-metric", CLI_STRING, TRAIN(eval_metric), "NAME", "What makes the best epoch: acc1 (default) or loss."},
-    {"checkpoint-seconds", CLI_DOUBLE, TRAIN(checkpoint_seconds), "S", "Save every S seconds in mid-epoch too (300; -1: never).", -1},
+    {"checkpoint-seconds", CLI_CUSTOM, 0, "S", "Save every S seconds in mid-epoch too (300; -1: never).", .parse = parse_checkpoint_seconds},
     {"report", CLI_FLAG, TRAIN(report), NULL, "Write report.html at the end (default)."},
     {"no-report", CLI_UNFLAG, TRAIN(report), NULL, "Do not."},
     {"dry-run", CLI_FLAG, OWN(dry_run), NULL, "Show the plan, its memory and FLOPs, and stop."},

@@ -48,6 +48,9 @@ bnff("half a pair", "train x --scale 0.5", code=2, err="two numbers are needed, 
 bnff("a pair in the wrong order", "train x --scale 0.9,0.1", code=2, err="the first must not exceed the second")
 bnff("a switch with a value", "train x --json=perhaps", code=2, err="--json is on or off")
 bnff("max-bad of more than all", "train x --max-bad 101%", code=2, err="a number of files, or a share such as 1%")
+for seconds in "0", "-0.5", "nan", "inf", "1e99", "5s":
+    bnff(f"a checkpoint every {seconds} seconds", f"train x --checkpoint-seconds={seconds}", code=2, err=f"--checkpoint-seconds {seconds}: a number of seconds above 0 and up to 1e9, or -1: never")
+bnff("no checkpoint in mid-epoch", "train synthetic:20x8x2 --checkpoint-seconds -1 --dry-run", out="^model")
 bnff("too many arguments", "train a b", code=2, err="'b' is one argument too many")
 bnff("too few arguments", "val weights.safetensors", code=2, err="a second argument is missing")
 bnff("no data", "train --epochs 1", code=2, err="no data named")
