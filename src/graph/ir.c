@@ -51,6 +51,36 @@ bf_node *bf_graph_node(bf_graph *g, bf_op op, const char *name, const int *in, i
     return &g->nodes[g->node_count++];
 }
 
+static void free_node(bf_node *node)
+{
+    bf_free(node->in);
+    bf_free(node->name);
+}
+
+bool bf_graph_move(bf_graph *g, bf_node *node)
+{
+    if (!bf_grow((void **)&g->nodes, &g->node_capacity, g->node_count, sizeof *g->nodes)) return false;
+    g->nodes[g->node_count++] = *node;
+    node->in = NULL;
+    node->name = NULL;
+    return true;
+}
+
+bool bf_graph_rewrite(bf_graph *g, bool (*rewrite)(bf_graph *g, bf_node *node, void *user), void *user)
+{
+    bf_node *old = g->nodes;
+    const int count = g->node_count;
+    g->nodes = NULL;
+    g->node_count = g->node_capacity = 0;
+    bool ok = true;
+    for (int i = 0; i < count; i++) {
+        ok = ok && rewrite(g, &old[i], user);
+        free_node(&old[i]);
+    }
+    bf_free(old);
+    return ok;
+}
+
 typedef struct parts {
     bf_part *at;
     int count, capacity;
@@ -97,12 +127,6 @@ int bf_graph_param(bf_graph *g, const char *owner, const char *suffix, bnff_para
     for (int i = 0; i < rank; i++) param.shape[i] = shape[i], param.elements *= shape[i];
     g->params[g->param_count] = param;
     return g->param_count++;
-}
-
-static void free_node(bf_node *node)
-{
-    bf_free(node->in);
-    bf_free(node->name);
 }
 
 void bf_graph_clear(bf_graph *g)

@@ -118,6 +118,11 @@ struct bnff_graph {
 int bf_graph_value(bf_graph *g, bf_value_kind kind, int n, int h, int w, int c);
 /* A new node at the end with `in_count` inputs (in may be NULL when 0); NULL: no memory. params are -1. */
 bf_node *bf_graph_node(bf_graph *g, bf_op op, const char *name, const int *in, int in_count);
+/* Move the node, its memory included, to the end of the list. false: no memory, and the node still owns its own. */
+bool bf_graph_move(bf_graph *g, bf_node *node);
+/* Build the list of nodes anew: `rewrite` sees each in order and appends what takes its place, the node itself by bf_graph_move.
+ * false: no memory, or `rewrite` said so. */
+bool bf_graph_rewrite(bf_graph *g, bool (*rewrite)(bf_graph *g, bf_node *node, void *user), void *user);
 /* Make `value` a view of parts (copied). false: no memory. */
 bool bf_graph_view(bf_graph *g, int value, const bf_part *parts, int count);
 int bf_graph_param(bf_graph *g, const char *owner, const char *suffix, bnff_param_kind kind, int rank, const int64_t shape[4]);

@@ -5,44 +5,35 @@
 #include "base/memory.h"
 #include "passes/passes.h"
 
-/* The bias of node `of` of `old`, as a scale from a new value to the node's own result; the node writes the new value. */
-static bool split_bias(bf_graph *g, bf_node *of)
+/* The node writes a new value without the bias, and a scale from that to the node's own result follows. */
+static bool split_bias(bf_graph *g, bf_node *node)
 {
-    const bf_value y = g->values[of->out[0]];
-    const int bare = bf_graph_value(g, BF_TENSOR, y.n, y.h, y.w, y.c), coefs = bare < 0 ? -1 : bf_graph_value(g, BF_COEFS, 1, 1, 1, y.c);
-    bf_node *bias = coefs < 0 ? NULL : bf_graph_node(g, BF_OP_BN, of->name, &bare, 1);
-    if (!bias) return false;
-    bias->a.bn = (bf_bn_attr){.scale = true, .frozen = true, .factor = 1};
-    bias->param[1] = of->param[1];
-    bias->out[0] = of->out[0];
-    bias->out[1] = coefs;
-    bias->out_count = 2;
-    /* The convolution, last but one now, writes what has no bias yet. */
-    g->nodes[g->node_count - 2].out[0] = bare;
-    g->nodes[g->node_count - 2].param[1] = -1;
+    const int y = node->out[0], bias = node->param[1];
+    const bf_value shape = g->values[y];
+    const int bare = bf_graph_value(g, BF_TENSOR, shape.n, shape.h, shape.w, shape.c), coefs = bare < 0 ? -1 : bf_graph_value(g, BF_COEFS, 1, 1, 1, shape.c);
+    const char *name = node->name;
+    node->out[0] = bare;
+    node->param[1] = -1;
+    bf_node *scale = coefs >= 0 && bf_graph_move(g, node) ? bf_graph_node(g, BF_OP_BN, name, &bare, 1) : NULL;
+    if (!scale) return false;
+    scale->a.bn = (bf_bn_attr){.scale = true, .frozen = true, .factor = 1};
+    scale->param[1] = bias;
+    scale->out[0] = y;
+    scale->out[1] = coefs;
+    scale->out_count = 2;
     return true;
+}
+
+static bool expand(bf_graph *g, bf_node *node, void *user)
+{
+    (void)user;
+    if (node->op == BF_OP_CONVT && node->param[1] >= 0) return split_bias(g, node);
+    if (node->op == BF_OP_SCALE) node->op = BF_OP_BN;
+    return bf_graph_move(g, node);
 }
 
 bnff_status bf_pass_expand(bf_graph *g, const bf_settings *settings, bnff_error *error)
 {
     (void)settings;
-    bf_node *old = g->nodes;
-    const int count = g->node_count;
-    g->nodes = NULL;
-    g->node_count = g->node_capacity = 0;
-    bool ok = true;
-    int i = 0;
-    for (; ok && i < count; i++) {
-        ok = bf_grow((void **)&g->nodes, &g->node_capacity, g->node_count, sizeof *g->nodes);
-        if (!ok) break;
-        g->nodes[g->node_count++] = old[i]; /* moved: its memory stays */
-        if (old[i].op == BF_OP_SCALE) g->nodes[g->node_count - 1].op = BF_OP_BN;
-        if (old[i].op == BF_OP_CONVT && old[i].param[1] >= 0) ok = split_bias(g, &old[i]);
-    }
-    for (; i < count; i++) {
-        bf_free(old[i].in);
-        bf_free(old[i].name);
-    }
-    bf_free(old);
-    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
+    return bf_graph_rewrite(g, expand, NULL) ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
 }

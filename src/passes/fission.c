@@ -18,7 +18,7 @@ static bf_node *append_like(bf_graph *g, const bf_node *like, bf_op op, const in
     return node;
 }
 
-static bool split_forward(bf_graph *g, const bf_node *bn, const bf_settings *settings)
+static bool split_forward(bf_graph *g, const bf_node *bn, bf_level level)
 {
     const int x = bn->in[0], y = bn->out[0], coefs = bn->out[1];
     if (bn->a.bn.frozen) {
@@ -27,7 +27,7 @@ static bool split_forward(bf_graph *g, const bf_node *bn, const bf_settings *set
         const int stats = bf_graph_value(g, BF_STATS, 1, 1, 1, g->values[x].c);
         bf_node *node = stats < 0 ? NULL : append_like(g, bn, BF_OP_BN_STATS, &x, 1, stats);
         if (!node) return false;
-        node->a.bn.sweeps = settings->level == BF_LAYERWISE ? 2 : 1;
+        node->a.bn.sweeps = level == BF_LAYERWISE ? 2 : 1;
         if (!append_like(g, bn, BF_OP_BN_FINALIZE, &stats, 1, coefs)) return false;
     }
     return append_like(g, bn, BF_OP_BN_APPLY, (const int[]){x, coefs}, 2, y);
@@ -48,28 +48,15 @@ static bool split_backward(bf_graph *g, const bf_node *bn)
                            : append_like(g, bn, BF_OP_BN_DX, (const int[]){dy, x, coefs, grad_coefs}, 4, dx) != NULL;
 }
 
+static bool split(bf_graph *g, bf_node *node, void *level)
+{
+    return node->op == BF_OP_BN       ? split_forward(g, node, *(const bf_level *)level)
+           : node->op == BF_OP_BN_BWD ? split_backward(g, node)
+                                      : bf_graph_move(g, node);
+}
+
 bnff_status bf_pass_fission(bf_graph *g, const bf_settings *settings, bnff_error *error)
 {
-    bf_node *old = g->nodes;
-    const int count = g->node_count;
-    g->nodes = NULL;
-    g->node_count = g->node_capacity = 0;
-    bool ok = true;
-    int i = 0;
-    for (; ok && i < count; i++) {
-        if (old[i].op == BF_OP_BN) ok = split_forward(g, &old[i], settings);
-        else if (old[i].op == BF_OP_BN_BWD) ok = split_backward(g, &old[i]);
-        else if (bf_grow((void **)&g->nodes, &g->node_capacity, g->node_count, sizeof *g->nodes)) {
-            g->nodes[g->node_count++] = old[i];
-            continue; /* moved: its memory stays */
-        } else ok = false;
-        bf_free(old[i].in);
-        bf_free(old[i].name);
-    }
-    for (; i < count; i++) {
-        bf_free(old[i].in);
-        bf_free(old[i].name);
-    }
-    bf_free(old);
-    return ok ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
+    bf_level level = settings->level;
+    return bf_graph_rewrite(g, split, &level) ? BNFF_OK : bf_fail(error, BNFF_E_MEMORY, "no memory for the training graph");
 }

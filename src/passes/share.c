@@ -8,12 +8,22 @@
 #include "base/memory.h"
 #include "passes/passes.h"
 
+/* Contributions of one feature map's BNs: the channels of their coefficients that describe it. */
+typedef struct deferred {
+    int *grad_coefs;     /* vector views, one a BN */
+    int count, capacity;
+    int coefs;           /* of any of them: they share mean and pivot */
+    int dx;              /* what the producer reads in place of G */
+} deferred;
+
 typedef struct sharing {
     bf_graph *g;
+    int values;          /* of the graph as it was; the arrays below have as many */
     int *stats;          /* per value: statistics of the feature map, or -1 */
     int *readers;        /* per value: BNs (in training mode) that read the feature map */
     int *map;            /* per value: the feature map whose gradient it is, or -1 */
     bool *renamed;       /* per value: known under another name as a whole */
+    deferred *maps;      /* per value: what its gradient is yet to get */
     bf_part *roots;      /* of the value at hand: parts that own storage */
     int root_count, root_capacity;
 } sharing;
@@ -68,14 +78,6 @@ static bool share_stats(sharing *s, const bf_node *node)
 
 /* -- backward -- */
 
-/* Contributions of one feature map's BNs: the channels of their coefficients that describe it. */
-typedef struct deferred {
-    int *grad_coefs;     /* vector views, one a BN */
-    int count, capacity;
-    int coefs;           /* of any of them: they share mean and pivot */
-    int dx;              /* what the producer reads in place of G */
-} deferred;
-
 /* Is the gradient of feature map x one that can be deferred: storage of its own, known under no other name as a whole? */
 static bool can_defer(const sharing *s, int x)
 {
@@ -104,7 +106,7 @@ static int view_of(bf_graph *g, int vector, int first, int channels)
 }
 
 /* Turn bn_dx into bn_scale and remember, per feature map, which coefficients to apply later. */
-static bool defer(sharing *s, bf_node *node, deferred *maps)
+static bool defer(sharing *s, bf_node *node)
 {
     const int coefs = node->in[2], grad_coefs = node->in[3];
     node->op = BF_OP_BN_SCALE;
@@ -113,7 +115,7 @@ static bool defer(sharing *s, bf_node *node, deferred *maps)
     int first = 0;
     for (int i = 0; i < s->root_count; i++) {
         const int root = s->roots[i].value, channels = s->roots[i].channels;
-        deferred *map = &maps[root];
+        deferred *map = &s->maps[root];
         if (s->g->values[root].grad >= 0) {
             const int part = view_of(s->g, grad_coefs, first, channels);
             if (part < 0 || !bf_grow((void **)&map->grad_coefs, &map->capacity, map->count, sizeof *map->grad_coefs)) return false;
@@ -142,29 +144,26 @@ static bool apply(sharing *s, int x, deferred *map)
     return true;
 }
 
-/* -- the pass: one walk over the old list, appending to the new one -- */
-
-static bool append(bf_graph *g, const bf_node *node)
-{
-    if (!bf_grow((void **)&g->nodes, &g->node_capacity, g->node_count, sizeof *g->nodes)) return false;
-    g->nodes[g->node_count++] = *node;
-    return true;
-}
+/* -- the pass -- */
 
 /* Feature map whose deferred gradient `grad` is, or -1. */
-static int map_of(const sharing *s, const deferred *maps, int values, int grad)
+static int map_of(const sharing *s, int grad)
 {
-    const int x = grad < values ? s->map[grad] : -1;
-    return x >= 0 && maps[x].count ? x : -1;
+    const int x = grad < s->values ? s->map[grad] : -1;
+    return x >= 0 && s->maps[x].count ? x : -1;
 }
 
-static bool index_gradients(sharing *s, int values)
+static bool index_values(sharing *s)
 {
-    s->map = bf_alloc((size_t)values * sizeof *s->map);
-    s->renamed = bf_calloc((size_t)values, sizeof *s->renamed);
-    if (!s->map || !s->renamed) return false;
-    for (int v = 0; v < values; v++) s->map[v] = -1;
-    for (int v = 0; v < values; v++) {
+    const size_t values = (size_t)s->values;
+    s->stats = bf_alloc(values * sizeof *s->stats);
+    s->readers = bf_calloc(values, sizeof *s->readers);
+    s->map = bf_alloc(values * sizeof *s->map);
+    s->renamed = bf_calloc(values, sizeof *s->renamed);
+    s->maps = bf_calloc(values, sizeof *s->maps);
+    if (!s->stats || !s->readers || !s->map || !s->renamed || !s->maps) return false;
+    for (int v = 0; v < s->values; v++) s->stats[v] = s->map[v] = s->maps[v].coefs = s->maps[v].dx = -1;
+    for (int v = 0; v < s->values; v++) {
         const bf_value *value = &s->g->values[v];
         if (value->grad >= 0) s->map[value->grad] = v;
         if (value->part_count == 1 && value->kind == BF_TENSOR) s->renamed[value->parts[0].value] = true;
@@ -172,52 +171,27 @@ static bool index_gradients(sharing *s, int values)
     return true;
 }
 
-static bool rewrite(sharing *s, bf_node *old, int count, deferred *maps, int values, int *moved)
+static bool share(bf_graph *g, bf_node *node, void *user)
 {
-    for (int i = 0; i < count; i++, *moved = i) {
-        bf_node *node = &old[i];
-        if (node->op == BF_OP_BN_STATS) {
-            if (!share_stats(s, node)) return false;
-            bf_free(node->in);
-            bf_free(node->name);
-            continue;
-        }
-        if (node->op == BF_OP_BN_DX && defers(s, node) && !defer(s, node, maps)) return false;
-        for (int k = 0; k < node->in_count; k++) {
-            const int x = node->op == BF_OP_BN_SCALE && k == 1 ? -1 : map_of(s, maps, values, node->in[k]);
-            if (x < 0) continue;
-            if (maps[x].dx < 0 && !apply(s, x, &maps[x])) return false;
-            node->in[k] = maps[x].dx;
-        }
-        if (!append(s->g, node)) return false;
+    sharing *s = user;
+    if (node->op == BF_OP_BN_STATS) return share_stats(s, node);
+    if (node->op == BF_OP_BN_DX && defers(s, node) && !defer(s, node)) return false;
+    for (int k = 0; k < node->in_count; k++) {
+        const int x = node->op == BF_OP_BN_SCALE && k == 1 ? -1 : map_of(s, node->in[k]);
+        if (x < 0) continue;
+        if (s->maps[x].dx < 0 && !apply(s, x, &s->maps[x])) return false;
+        node->in[k] = s->maps[x].dx;
     }
-    return true;
+    return bf_graph_move(g, node);
 }
 
 bnff_status bf_pass_share(bf_graph *g, const bf_settings *settings, bnff_error *error)
 {
     if (settings->level != BF_ICF) return BNFF_OK;
-    const int values = g->value_count, count = g->node_count;
-    bf_node *old = g->nodes;
-    sharing s = {.g = g};
-    s.stats = bf_alloc((size_t)values * sizeof *s.stats);
-    s.readers = bf_calloc((size_t)values, sizeof *s.readers);
-    deferred *maps = bf_calloc((size_t)values, sizeof *maps);
-    bool ok = s.stats && s.readers && maps && index_gradients(&s, values);
-    int moved = 0;
-    if (ok) {
-        for (int v = 0; v < values; v++) s.stats[v] = maps[v].coefs = maps[v].dx = -1;
-        g->nodes = NULL;
-        g->node_count = g->node_capacity = 0;
-        ok = rewrite(&s, old, count, maps, values, &moved);
-        for (int i = moved; i < count; i++) {
-            bf_free(old[i].in);
-            bf_free(old[i].name);
-        }
-        bf_free(old);
-    }
-    for (int v = 0; maps && v < values; v++) bf_free(maps[v].grad_coefs);
-    bf_free(maps);
+    sharing s = {.g = g, .values = g->value_count};
+    const bool ok = index_values(&s) && bf_graph_rewrite(g, share, &s);
+    for (int v = 0; s.maps && v < s.values; v++) bf_free(s.maps[v].grad_coefs);
+    bf_free(s.maps);
     bf_free(s.stats);
     bf_free(s.readers);
     bf_free(s.map);
