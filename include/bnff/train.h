@@ -116,6 +116,9 @@ BNFF_API const char *bnff_classifier_class_name(const bnff_classifier *classifie
 /** Channels of the images it was trained on, 1 or 3: what to decode files to. */
 BNFF_API int bnff_classifier_channels(const bnff_classifier *classifier);
 BNFF_API const char *bnff_classifier_model(const bnff_classifier *classifier);
+/** Does the file say how images are prepared? If not, evaluations prepare them as a training on their data set does, and predictions
+ *  as ImageNet's are. */
+BNFF_API bool bnff_classifier_knows_images(const bnff_classifier *classifier);
 
 typedef struct bnff_evaluation {
     double acc1, acc5, loss;    /* percent, percent, nats */

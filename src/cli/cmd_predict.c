@@ -177,6 +177,8 @@ static int run(const cli_command *self, int argc, char **argv)
     file_list files = {0};
     bnff_status status = cli_context(args.threads, &context, &error);
     if (status == BNFF_OK) status = bnff_classifier_open(context, weights, &args.classifier, &classifier, &error);
+    if (status == BNFF_OK && !bnff_classifier_knows_images(classifier))
+        cli_warn("%s: it does not say how its images were prepared; they are now as ImageNet's", weights);
     if (status) {
         code = cli_fail(&error);
     } else if ((code = cli_output_open(&output, args.output)) == EXIT_DONE) {

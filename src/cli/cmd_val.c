@@ -61,6 +61,8 @@ static int run(const cli_command *self, int argc, char **argv)
     bnff_evaluation evaluation = {0};
     bnff_status status = cli_context(args.threads, &context, &error);
     if (status == BNFF_OK) status = bnff_classifier_open(context, weights, &args.classifier, &classifier, &error);
+    if (status == BNFF_OK && !bnff_classifier_knows_images(classifier))
+        cli_warn("%s: it does not say how its images were prepared; they are now as 'bnff train %s' would", weights, words.items[1]);
     if (status == BNFF_OK) status = bnff_classifier_evaluate(classifier, words.items[1], &evaluation, &error);
     code = status ? cli_fail(&error) : print(classifier, &evaluation, &args);
     bnff_free(evaluation.confusion);

@@ -56,6 +56,15 @@ void bf_dataset_set_normalization(bnff_dataset *d, const float mean[3], const fl
     memcpy(d->std, std, sizeof d->std);
 }
 
+void bf_imagenet_normalization(int channels, float mean[3], float std[3])
+{
+    static const float means[3] = {0.485f, 0.456f, 0.406f}, deviations[3] = {0.229f, 0.224f, 0.225f};
+    for (int c = 0; c < 3; c++) {
+        mean[c] = channels == 3 ? means[c] : 0.449f;
+        std[c] = channels == 3 ? deviations[c] : 0.226f;
+    }
+}
+
 /* -- The held-out share ------------------------------------------------------------------------------------------- */
 
 uint64_t bf_text_key(uint64_t seed, const char *text)

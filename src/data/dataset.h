@@ -36,6 +36,8 @@ struct bnff_dataset {
 bnff_status bf_dataset_add(bnff_dataset *dataset, int label, const char *name, bnff_error *error);
 bnff_status bf_dataset_add_class(bnff_dataset *dataset, const char *name, bnff_error *error);
 void bf_dataset_set_normalization(bnff_dataset *dataset, const float mean[3], const float std[3]);
+/* ImageNet's mean and deviation; of gray images, the means of the three channels'. */
+void bf_imagenet_normalization(int channels, float mean[3], float std[3]);
 bnff_status bf_dataset_no_memory(bnff_error *error); /* "no memory to list the data set" */
 
 /* Mark the share `ratio` of the items as held out, by class: of n items of a class round(n * ratio), but 1 at least and n - 1 at most

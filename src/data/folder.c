@@ -226,11 +226,9 @@ static bnff_status open_layout(bnff_dataset *d, const layout *l, const char *fol
 
 bnff_status bf_open_folder(bnff_dataset *d, const char *spec, bnff_split split, const bnff_dataset_options *options, bnff_error *error)
 {
-    static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f};        /* ImageNet's */
-    static const float gray_mean[3] = {0.449f, 0.449f, 0.449f}, gray_std[3] = {0.226f, 0.226f, 0.226f}; /* their means */
     d->source = BF_SOURCE_FILES;
     d->channels = options->channels ? options->channels : 3;
-    bf_dataset_set_normalization(d, d->channels == 3 ? mean : gray_mean, d->channels == 3 ? std : gray_std);
+    bf_imagenet_normalization(d->channels, d->mean, d->std);
     char *folder = bf_strdup(spec);
     if (!folder) return bf_dataset_no_memory(error);
     for (size_t n = strlen(folder); n > 1 && folder[n - 1] == '/'; n--) folder[n - 1] = '\0';

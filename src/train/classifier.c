@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "data/dataset.h"
 #include "runtime/plan.h"
 #include "train/card.h"
 #include "train/checkpoint.h"
@@ -19,6 +20,8 @@ struct bnff_classifier {
     bf_card card;
     bf_network network;
     int batch, workers;
+    bool knows_images; /* the file says how images are prepared */
+    int least_size;    /* where nobody says their size: what a data set's must be to be taken; 0: somebody does */
     float *pixels, *logits; /* of one image */
 };
 
@@ -57,18 +60,17 @@ static bnff_status infer_channels(bnff_classifier *c, const bnff_weights *weight
 }
 
 /* What neither file nor caller says: ImageNet's way. */
-static void fill_preprocessing(bf_card *card, const bnff_model_info *model, const bnff_classifier_options *options)
+static void fill_preprocessing(bnff_classifier *c, const bnff_model_info *model, const bnff_classifier_options *options)
 {
-    static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f};
+    bf_card *card = &c->card;
     const bool known = card->crop_size > 0;
     if (options->crop_size > 0 && options->crop_size != card->crop_size) card->crop_size = options->crop_size, card->resize_size = 0;
+    if (!card->crop_size && options->resize_size <= 0) c->least_size = model->min_size;
     if (!card->crop_size) card->crop_size = model->default_size;
     if (options->resize_size > 0) card->resize_size = options->resize_size;
     if (!card->resize_size) card->resize_size = !known && model->default_size < 64 ? card->crop_size : (card->crop_size * 8 + 3) / 7; /* 256 for 224 */
-    if (!(card->std[0] > 0)) {
-        memcpy(card->mean, mean, sizeof mean);
-        memcpy(card->std, std, sizeof std);
-    }
+    c->knows_images = card->std[0] > 0;
+    if (!c->knows_images) bf_imagenet_normalization(card->channels, card->mean, card->std);
 }
 
 static bnff_status choose_model(bnff_classifier *c, const char *wanted, bnff_model_info *model, bnff_error *error)
@@ -102,7 +104,7 @@ static bnff_status open_weights(bnff_classifier *c, const bnff_weights *weights,
     BF_TRY(choose_model(c, options->model, &model, error));
     BF_TRY(infer_classes(c, weights, &model, error));
     BF_TRY(infer_channels(c, weights, error));
-    fill_preprocessing(&c->card, &model, options);
+    fill_preprocessing(c, &model, options);
     if (c->card.resize_size < c->card.crop_size) c->card.resize_size = c->card.crop_size;
     bf_algorithm algorithm;
     BF_TRY(bf_find_algorithm(options->algorithm, &algorithm, error));
@@ -160,6 +162,7 @@ void bnff_classifier_destroy(bnff_classifier **classifier)
 int bnff_classifier_classes(const bnff_classifier *classifier) { return classifier->card.classes; }
 int bnff_classifier_channels(const bnff_classifier *classifier) { return classifier->card.channels; }
 const char *bnff_classifier_model(const bnff_classifier *classifier) { return classifier->card.model; }
+bool bnff_classifier_knows_images(const bnff_classifier *classifier) { return classifier->knows_images; }
 
 const char *bnff_classifier_class_name(const bnff_classifier *classifier, int label)
 {
@@ -182,6 +185,16 @@ struct pass {
     bf_evaluation evaluation;
 };
 
+/* As the file says; what it does not say, as a training on the data set would. */
+static bnff_transform evaluation_transform(const bnff_classifier *c, const bnff_dataset *data)
+{
+    bnff_transform transform = bf_card_transform(&c->card);
+    const int side = bnff_dataset_image_size(data);
+    if (!c->knows_images) bnff_dataset_normalization(data, transform.mean, transform.std);
+    if (c->least_size && side >= c->least_size) transform.width = transform.height = transform.resize = side;
+    return transform;
+}
+
 static bnff_status run_pass(bnff_classifier *c, const char *spec, struct pass *pass, bnff_error *error)
 {
     BF_TRY(bf_held_out_open(spec, c->card.channels, &c->card.held_out, &pass->data, error));
@@ -190,10 +203,10 @@ static bnff_status run_pass(bnff_classifier *c, const char *spec, struct pass *p
     BF_TRY(bf_card_match(&c->card, c->path, pass->data, spec, pass->map, error));
     const int64_t images = bnff_dataset_size(pass->data);
     const bnff_loader_options loading = {.size = sizeof loading, .batch = c->batch < images ? c->batch : (int)images, .threads = c->workers, .max_bad = -1};
-    const bnff_transform transform = bf_card_transform(&c->card);
+    const bnff_transform transform = evaluation_transform(c, pass->data);
     BF_TRY(bnff_loader_create(pass->data, &transform, &loading, &pass->loader, error));
     BF_TRY(bf_evaluation_create(c->card.classes, &pass->evaluation, error));
-    return bf_evaluate(&c->network, pass->loader, c->card.crop_size, pass->map, NULL, &pass->evaluation, error);
+    return bf_evaluate(&c->network, pass->loader, transform.width, pass->map, NULL, &pass->evaluation, error);
 }
 
 bnff_status bnff_classifier_evaluate(bnff_classifier *classifier, const char *data, bnff_evaluation *result, bnff_error *error)

@@ -77,6 +77,36 @@ static void predictions_agree_with_the_evaluation(void **state)
     bnff_context_destroy(&context);
 }
 
+/* A bare state dict is evaluated on the images that a training on the data set would see. */
+static void bare_weights_see_the_same_images(void **state)
+{
+    (void)state;
+    test_case("bare");
+    bnff_error error;
+    bnff_context *context = tiny_context();
+    bnff_classifier *classifier = open_classifier(context, best), *other = NULL;
+    bnff_weights *whole = NULL, *bare = NULL;
+    bnff_weights_entry entry;
+    check_ok(bnff_weights_open(best, &whole, &error), &error);
+    check_ok(bnff_weights_create(&bare, &error), &error);
+    for (int i = 0; bnff_weights_get(whole, i, &entry); i++) check_ok(bnff_weights_add(bare, &entry, &error), &error);
+    check_ok(bnff_weights_save(bare, temp_path("state.safetensors"), &error), &error);
+    const bnff_classifier_options named = {.size = sizeof named, .model = "densenet-bc-10-4", .workers = -1};
+    check_ok(bnff_classifier_open(context, temp_path("state.safetensors"), &named, &other, &error), &error);
+    assert_true(bnff_classifier_knows_images(classifier) && !bnff_classifier_knows_images(other));
+    bnff_evaluation a, b;
+    check_ok(bnff_classifier_evaluate(classifier, "synthetic:80x16x4", &a, &error), &error);
+    check_ok(bnff_classifier_evaluate(other, "synthetic:80x16x4", &b, &error), &error);
+    assert_true(a.loss == b.loss && a.acc1 == b.acc1);
+    bnff_free(a.confusion);
+    bnff_free(b.confusion);
+    bnff_weights_destroy(&whole);
+    bnff_weights_destroy(&bare);
+    bnff_classifier_destroy(&classifier);
+    bnff_classifier_destroy(&other);
+    bnff_context_destroy(&context);
+}
+
 static void foreign_files_and_data_are_refused(void **state)
 {
     (void)state;
@@ -261,6 +291,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         test(evaluate_gives_what_training_measured),
         test(predictions_agree_with_the_evaluation),
+        test(bare_weights_see_the_same_images),
         test(foreign_files_and_data_are_refused),
         test(frozen_parts_stay),
         test(frozen_parts_thaw),
