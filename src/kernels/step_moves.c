@@ -142,25 +142,34 @@ BF_INLINE void trade(vf square[V], const int H)
     }
 }
 
-BF_INLINE void transpose_square(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds)
+/* V rows of n <= V columns. What lies behind column n in memory is read along, but never beyond `end`. */
+BF_INLINE void transpose_rows(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int n, const float *end)
 {
     vf square[V];
     BF_UNROLL
-    for (int i = 0; i < V; i++) square[i] = v_load(src + i * lds);
+    for (int i = 0; i < V; i++) {
+        const float *row = src + i * lds;
+        square[i] = (vf){0};
+        if (row + V <= end) square[i] = v_load(row);
+        else memcpy(&square[i], row, (size_t)n * sizeof *row);
+    }
     if (V > 8) trade(square, 8);
     if (V > 4) trade(square, 4);
     trade(square, 2);
     trade(square, 1);
     BF_UNROLL
-    for (int i = 0; i < V; i++) v_store(dst + i * ldd, square[i]);
+    for (int i = 0; i < V; i++)
+        if (i < n) v_store(dst + i * ldd, square[i]);
 }
 
 void BF_ISA_NAME(transpose)(float *dst, ptrdiff_t ldd, const float *src, ptrdiff_t lds, int rows, int columns)
 {
-    const int whole = rows / V * V;
-    int j = 0;
-    for (; j + V <= columns; j += V)
-        for (int i = 0; i < whole; i += V) transpose_square(dst + j * ldd + i, ldd, src + i * lds + j, lds);
+    const float *end = src + (rows - 1) * lds + columns;
+    const int whole = columns - columns % V < columns - 2 ? columns : columns - columns % V, /* one or two columns are moved one by one */
+              squares = rows - rows % V;
+    for (int j = 0; j < whole; j += V)
+        for (int i = 0; i < squares; i += V)
+            transpose_rows(dst + j * ldd + i, ldd, src + i * lds + j, lds, columns - j < V ? columns - j : V, end);
     for (int c = 0; c < columns; c++)
-        for (int i = c < j ? whole : 0; i < rows; i++) dst[c * ldd + i] = src[i * lds + c];
+        for (int i = c < whole ? squares : 0; i < rows; i++) dst[c * ldd + i] = src[i * lds + c];
 }

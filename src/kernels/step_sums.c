@@ -55,3 +55,16 @@ void BF_ISA_NAME(sum_bn_grad)(const float *dy, ptrdiff_t ldy, const float *x, pt
 {
     BF_BY_C(c, sum_bn_grad_any, dy, ldy, x, ldx, n, p, s1, s2);
 }
+
+BF_INLINE void sum_cells_any(float *dst, const float *at, size_t stride, int cells, const int c)
+{
+    enum { AHEAD = 4 }; /* lines of c that follow in each cell: as many places at once as cells, hardware does not follow them */
+    double total[BF_BLOCK] = {0};
+    for (int cell = 0; cell < cells; cell++, at += stride) {
+        BF_UNROLL
+        for (int i = 0; i < c; i += BF_LANES) __builtin_prefetch(at + AHEAD * c + i);
+        for (int i = 0; i < c; i++) total[i] += (double)at[i];
+    }
+    for (int i = 0; i < c; i++) dst[i] = (float)total[i];
+}
+void BF_ISA_NAME(sum_cells)(float *dst, const float *at, size_t stride, int cells, int c) { BF_BY_C(c, sum_cells_any, dst, at, stride, cells); }

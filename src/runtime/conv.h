@@ -56,11 +56,12 @@ static inline bf_prefetch *bf_meanwhile(bf_prefetch *p) { return p && (p->count 
 /* Where the first panel of a tap of an inner block of so many channels begins; the next panel is bf_panel_floats further. */
 static inline const float *bf_packed_at(const bf_packing *p, const float *packed, int outer, int lanes, size_t inner, int channels, int tap)
 {
-    return packed + p->outer[outer] + inner / (size_t)(lanes / BF_LANES) + (size_t)tap * (size_t)channels * BF_LANES;
+    return packed + p->outer[outer] + (lanes > BF_LANES ? inner / 2 : inner) + (size_t)tap * (size_t)channels * BF_LANES;
 }
 static inline size_t bf_panel_floats(const bf_packing *p, const bf_conv *conv, int outer, int lanes)
 {
-    return (size_t)conv->taps * p->tap[outer] / (size_t)(lanes / BF_LANES);
+    const size_t floats = (size_t)conv->taps * p->tap[outer];
+    return lanes > BF_LANES ? floats / 2 : floats;
 }
 
 /* Output rows that read rows of x in the tile, of a gathering convolution; the pixels of dy before them, and how many there are. */

@@ -53,6 +53,7 @@ static inline size_t bf_x_range(const bf_conv *c, const bf_tile *tile, size_t *c
 static inline int bf_out_row(const bf_conv *c, int ih, int kh)
 {
     const int at = ih + c->ph - kh * c->dh;
+    if (c->sh == 1) return at >= 0 && at < c->oh ? at : -1;
     return at >= 0 && at % c->sh == 0 && at / c->sh < c->oh ? at / c->sh : -1;
 }
 

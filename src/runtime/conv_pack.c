@@ -59,6 +59,11 @@ static void pack_rows(const bf_kernels *kernels, const float *from, size_t row, 
 /* Lanes are input channels: `to` is [tap][output channel][16], lane i read from `from + i*taps` of each output channel's row. */
 static void pack_columns(const bf_kernels *kernels, const float *from, size_t row, int lanes, int channels, int taps, float *to)
 {
+    if (taps == 1 && lanes == BF_LANES) {
+        for (int o = 0; o < channels; o++) __builtin_prefetch(from + BF_LANES + (size_t)o * row);
+        kernels->copy(to, BF_LANES, from, (ptrdiff_t)row, channels, BF_LANES);
+        return;
+    }
     for (int o = 0; o < channels; o++, from += row, to += BF_LANES) {
         for (int t = 0; lanes < BF_LANES && t < taps; t++) memset(to + t * channels * BF_LANES, 0, BF_LANES * sizeof *to);
         for (int k = 0; k < lanes * taps; k += RUN) __builtin_prefetch(from + 2 * row + k);
@@ -165,20 +170,6 @@ void bf_pack_transposed(const bnff_run *run, const bf_task *task, float *packed,
     pack(run, task, &task->conv.transposed, x, dy, false, packed, first, last);
 }
 
-/* Partial gradients of all pixel cells, `stride` floats apart, one line of lanes: summed in order. */
-static void sum_cells(float *sum, const float *at, size_t stride, int cells, int lanes)
-{
-    if (cells == 1) {
-        for (int o = 0; o < lanes; o += BF_LANES) __builtin_prefetch(at + CHANNELS_AHEAD * lanes + o);
-        for (int o = 0; o < lanes; o++) sum[o] = at[o];
-        return;
-    }
-    double total[BF_BLOCK] = {0};
-    for (int cell = 0; cell < cells; cell++, at += stride)
-        for (int o = 0; o < lanes; o++) total[o] += (double)at[o];
-    for (int o = 0; o < lanes; o++) sum[o] = (float)total[o];
-}
-
 typedef struct unpacking {
     weights w;
     float *to;            /* the caller's gradient */
@@ -261,7 +252,7 @@ void bf_unpack_gradient(const bnff_run *run, const bf_task *task, const float *p
                 float sums[RUN][BF_BLOCK];
                 const int n = count - k < RUN ? count - k : RUN;
                 for (int q = 0; q < n; q++)
-                    sum_cells(sums[q], partial + p->outer[ob] + at + next_place(&next) * (size_t)lanes, p->floats, task->grid.pixel_cells, lanes);
+                    kernels->sum_cells(sums[q], partial + p->outer[ob] + at + next_place(&next) * (size_t)lanes, p->floats, task->grid.pixel_cells, lanes);
                 scatter(kernels, &u, k, n, sums);
             }
         }

@@ -49,9 +49,9 @@ static void rows_become_columns(void **state)
 {
     (void)state;
     static const int sides[] = {1, 3, 4, 8, 9, 16, 17, 32, 49};
-    FOR_EACH(rows, sides) FOR_EACH(columns, sides) FOR_EACH_TABLE(k) {
-        test_case("transpose rows=%d columns=%d isa=%s", rows, columns, k->isa);
-        const piece x = normal_piece(rows, columns, columns + 5, 0, 1), y = new_piece(columns, rows, rows + 3);
+    for (int gap = 0; gap <= 5; gap += 5) FOR_EACH(rows, sides) FOR_EACH(columns, sides) FOR_EACH_TABLE(k) {
+        test_case("transpose rows=%d columns=%d gap=%d isa=%s", rows, columns, gap, k->isa);
+        const piece x = normal_piece(rows, columns, columns + gap, 0, 1), y = new_piece(columns, rows, rows + 3);
         k->transpose(y.x, y.ld, x.x, x.ld, rows, columns);
         FOR_LANES(y, j, i) assert_true(*piece_at(y, j, i) == *piece_at(x, i, j));
         check_gaps(y);

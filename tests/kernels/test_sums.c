@@ -75,6 +75,26 @@ static void sum_bn_grad_against_float64(void **state)
     }
 }
 
+static void cells_are_summed_in_double(void **state)
+{
+    (void)state;
+    static const int cells[] = {1, 2, 5};
+    enum { STRIDE = 3 * BF_BLOCK };
+    FOR_EACH(c, cs) FOR_EACH(count, cells) FOR_EACH_TABLE(k) {
+        test_case("sum_cells cells=%d c=%d isa=%s", count, c, k->isa);
+        const piece x = normal_piece(count, c, STRIDE, 0, 1);
+        float *sum = guarded((size_t)c);
+        for (int cell = 0; cell < count; cell++) *piece_at(x, cell, 3) = cell % 2 ? -1e8f : 1e8f + cell; /* floats would lose the rest */
+        k->sum_cells(sum, x.x, STRIDE, count, c);
+        for (int i = 0; i < c; i++) {
+            double want = 0;
+            for (int cell = 0; cell < count; cell++) want += (double)*piece_at(x, cell, i);
+            assert_true(sum[i] == (float)want);
+        }
+        check_guards();
+    }
+}
+
 static void nan_stays_in_its_channel(void **state)
 {
     (void)state;
@@ -92,7 +112,7 @@ static void nan_stays_in_its_channel(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        test(sum_stats_against_float64), test(sum_against_float64), test(sum_bn_grad_against_float64), test(nan_stays_in_its_channel),
+        test(sum_stats_against_float64), test(sum_against_float64), test(sum_bn_grad_against_float64), test(cells_are_summed_in_double), test(nan_stays_in_its_channel),
     };
     return run_all(tests);
 }
