@@ -17,6 +17,13 @@ static float *unwritten(size_t count)
     return values;
 }
 
+double bench_tensors_bytes(const bench_problem *p)
+{
+    const double oh = bench_problem_out(p->ih, p->kh, p->sh, p->ph, p->dh), ow = bench_problem_out(p->iw, p->kw, p->sw, p->pw, p->dw);
+    const double x = (double)p->mb * p->ih * p->iw * p->ic, y = p->mb * oh * ow * p->oc, w = (double)p->oc * (p->ic / p->g) * p->kh * p->kw;
+    return 2 * (x + y + w) * sizeof(float);
+}
+
 void bench_tensors_make(bench_tensors *t, const bench_problem *p)
 {
     *t = (bench_tensors){.oh = bench_problem_out(p->ih, p->kh, p->sh, p->ph, p->dh), .ow = bench_problem_out(p->iw, p->kw, p->sw, p->pw, p->dw)};

@@ -9,6 +9,8 @@ typedef struct bench_tensors {
     float *x, *w, *y, *dy, *dx, *dw; /* x, dx (mb,ih,iw,ic); y, dy (mb,oh,ow,oc); w, dw (oc,ic/g,kh,kw) */
 } bench_tensors;
 
+/* What they take. */
+double bench_tensors_bytes(const bench_problem *p);
 /* x, w, dy random; y, dx, dw NaN, so that what is not written shows. */
 void bench_tensors_make(bench_tensors *t, const bench_problem *p);
 void bench_tensors_free(bench_tensors *t);

@@ -134,17 +134,21 @@ int bench_problems_of_text(bench_problems *list, const char *text)
                       text, why, strerror(errno));
         return EXIT_USAGE;
     }
-    char *line = NULL;
-    size_t capacity = 0;
+    char line[4096];
     int number = 0, code = EXIT_DONE;
-    while (code == EXIT_DONE && getline(&line, &capacity, file) >= 0) {
+    while (code == EXIT_DONE && fgets(line, sizeof line, file)) {
         number++;
+        const size_t length = strlen(line);
+        if (!length || length + 1 == sizeof line) { /* a NUL byte, or more than any problem has */
+            code = cli_fail_text(NULL, "%s:%d: no line of text", text, number);
+            break;
+        }
         line[strcspn(line, "#\r\n")] = '\0';
         if (!line[strspn(line, " \t")]) continue;
         if (bench_problem_parse(line, &problem, why, sizeof why)) bench_problems_add(list, &problem);
         else code = cli_fail_text(NULL, "%s:%d: %s", text, number, why);
     }
-    free(line);
+    if (code == EXIT_DONE && ferror(file)) code = cli_fail_text(NULL, "%s: cannot read: %s", text, strerror(errno));
     fclose(file);
     if (code == EXIT_DONE && !list->count) code = cli_fail_text(NULL, "%s: no problem in it", text);
     return code;

@@ -4,12 +4,27 @@
 
 enum { STEM_CHANNELS = 4 }; /* with fewer input channels, it is the first layer, whose input needs no gradient */
 
+/* What a run takes, tensors and arena, must be free: else the system would end some process, not this one's call. */
+static bnff_status check_memory(const bench_problem *p, const bnff_plan *plan, bnff_error *error)
+{
+    bnff_plan_info info = {.size = sizeof info};
+    bnff_plan_describe(plan, &info);
+    bnff_machine machine = {.size = sizeof machine};
+    bnff_machine_describe(&machine);
+    const double need = bench_tensors_bytes(p) + (double)info.arena_bytes, available = (double)machine.memory_available;
+    if (!available || need <= available) return BNFF_OK;
+    char needs[32], free_now[32];
+    *error = (bnff_error){.status = BNFF_E_MEMORY, .hint = "take fewer images (mb), or smaller ones"};
+    snprintf(error->message, sizeof error->message, "a convolution of %d x %d x %d x %d to %d channels needs %s, %s free", p->mb, p->ih, p->iw, p->ic, p->oc,
+             cli_bytes(needs, need), cli_bytes(free_now, available));
+    return BNFF_E_MEMORY;
+}
+
 bnff_status bench_rig_open(bnff_context *context, const bench_problem *p, const char *algorithm, bench_rig *rig, bnff_error *error)
 {
     const bnff_conv_options conv = {.out_channels = p->oc, .kernel = {p->kh, p->kw}, .stride = {p->sh, p->sw}, .padding = {p->ph, p->pw ? p->pw : -1},
                                     .dilation = {p->dh, p->dw}, .groups = p->g};
     *rig = (bench_rig){.problem = *p, .want_dx = p->ic >= STEM_CHANNELS};
-    bench_tensors_make(&rig->t, p);
     bnff_status status = bnff_graph_create(&rig->graph, error);
     if (status) return status;
     bnff_output(rig->graph, bnff_conv2d(rig->graph, "conv", bnff_input(rig->graph, "x", p->ic), &conv));
@@ -17,6 +32,8 @@ bnff_status bench_rig_open(bnff_context *context, const bench_problem *p, const 
                                             .algorithm = algorithm, .input_gradients = rig->want_dx};
     if ((status = bnff_graph_status(rig->graph, error))) return status;
     if ((status = bnff_plan_create(context, rig->graph, &plan_options, &rig->plan, error))) return status;
+    if ((status = check_memory(p, rig->plan, error))) return status;
+    bench_tensors_make(&rig->t, p);
     if ((status = bnff_pool_create(context, &rig->pool, error))) return status;
     if ((status = bnff_run_acquire(rig->pool, rig->plan, &rig->run, error))) return status;
     bnff_run_profile(rig->run, true);

@@ -97,6 +97,14 @@ bnff("bench conv of a line", ["bench", "conv", "--problem", PROBLEMS[0], "-r", "
 bnff("bench conv --list of a model", "bench conv -m resnet20 --list", out=r'^mb32_ic3_oc16_ih32iw32_kh3kw3_sh1sw1_ph1pw1_g1_n"resnet20:conv1"$')
 bnff("bench conv of nonsense", "bench conv --problem mb2_icx", code=2, err="hint: a line such as")
 bnff("bench conv: kernel larger than the image", "bench conv --problem mb1_ic1_oc1_ih2_kh5", code=2, err="the image is smaller than the kernel")
+bnff("bench conv of more than memory", "bench conv --problem mb65536_ic1024_oc1024_ih150_kh1", code=1, out=ANY, err=r"a convolution of 65536 x 150 x 150 x 1024 to 1024 channels needs .* GiB.* free\nhint: take fewer images")
+with open("problems.bin", "wb") as file:
+    file.write(bytes(1 << 16))
+for name, why in ("problems.bin", "problems.bin:1: no line of text"), ("/dev/zero", "/dev/zero:1: no line of text"), (".", r"\.: cannot read: Is a directory"):
+    bnff(f"bench conv of {name}", f"bench conv --problem {name}", code=1, err=why)
+with open("problems.bin", "w", encoding="utf-8") as file:
+    file.write(PROBLEMS[0] + " " * 5000)
+bnff("bench conv of an endless line", "bench conv --problem problems.bin", code=1, err="problems.bin:1: no line of text")
 bnff("selftest", "selftest", out=["PASS +gradients", "PASS +algorithms", "PASS +resume", "all good"], timeout=250)
 
 bnff.done()
