@@ -109,13 +109,15 @@ static bnff_status check_batchnorms(const bf_graph *g, const bnff_plan_options *
     return BNFF_OK;
 }
 
-/* Channel counts and sizes whose product no arena could hold are refused before anything is laid out. */
+/* What no index could count and no arena hold is refused before anything is laid out. */
 static bnff_status check_sizes(const bf_graph *g, bnff_error *error)
 {
     for (int v = 0; v < g->value_count; v++) {
         const bf_value *x = &g->values[v];
-        if ((double)x->n * x->h * x->w * x->c < 2e12 && (double)x->n * x->h * x->w < 2e9) continue;
-        bf_fail(error, BNFF_E_MEMORY, "a value of %d x %d x %d x %d needs more memory than any machine has", x->n, x->h, x->w, x->c);
+        const double pixels = (double)x->n * x->h * x->w;
+        if (pixels * x->c < 2e12 && pixels < 2e9) continue;
+        bf_fail(error, BNFF_E_MEMORY, "a value of %d x %d x %d x %d (batch, height, width, channels): %s", x->n, x->h, x->w, x->c,
+                pixels < 2e9 ? "it needs more memory than any machine has" : "it may have 2e9 pixels at most");
         return bf_hint(error, BNFF_E_MEMORY, "use a smaller batch or smaller images");
     }
     return BNFF_OK;
