@@ -81,8 +81,11 @@ static char *read_stdin(size_t *size)
     return bytes;
 }
 
+/* Bytes that are neither names nor an image that is known count as one: the decoder says what they are. */
 static bool looks_like_image(const char *b, size_t size)
 {
+    struct stat info;
+    if (memchr(b, '\0', size) && stat(b, &info)) return true; /* names that end in NULs begin with one of a file */
     if (size < 16) return false;
     if (!memcmp(b, "\xFF\xD8\xFF", 3) || !memcmp(b, "\x89PNG", 4)) return true;
     if (!memcmp(b, "BM", 2) && !memcmp(b + 6, "\0\0\0\0", 4)) return true;

@@ -73,6 +73,8 @@ ppm("-odd, \"name\".ppm", 10, 10, lambda x, y: (250, 10, 10))
 row = list(csv.reader(io.StringIO(bnff("names that begin with a dash", ["predict", WEIGHTS, "--", "-odd, \"name\".ppm"], out=ANY))))
 bnff.check("csv quotes odd names", len(row) == 2 and row[1][0] == "-odd, \"name\".ppm", row)
 bnff("predict: an image on stdin", f"predict {WEIGHTS} -", stdin=read("photos/red/00.ppm"), out="^-,")
+bnff("predict: an image of another kind on stdin", f"predict {WEIGHTS} -", code=1, stdin=b"RIFF\0\1\2\3WEBPVP8 \n/\n\0/\0", out="^filename,label,prob\n\\Z", err="standard input: not a JPEG, PNG, .* image but a WebP image\n\\Z")
+bnff("predict: names on stdin that end in NULs", f"predict {WEIGHTS} -", stdin=b"photos/red/00.ppm\0photos/blue/01.ppm\0", out="photos/red/00.ppm,.*photos/blue/01.ppm,")
 bnff("predict: names on stdin", f"predict {WEIGHTS} -", stdin=b"photos/red/00.ppm\nphotos/blue/01.ppm\n", out="photos/red/00.ppm,.*photos/blue/01.ppm,")
 with open("broken.jpg", "wb") as file:
     file.write(b"\xff\xd8\xff\xe0 nothing")
