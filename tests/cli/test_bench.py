@@ -25,7 +25,8 @@ bnff("bench step of several batches and oblong images", "bench step -m resnet20,
      out=["resnet20 +1 +33x47", "resnet20 +3 +33x47", "mobilenet_v2 +1 +33x47", "mobilenet_v2 +3 +33x47"], timeout=250)
 bnff("bench step of a size that is none", "bench step -m resnet20 --size 33x", code=2, err="height x width")
 bnff("bench step of a batch that is none", "bench step -m resnet20 -b 3,", code=2, err="-b 3,: numbers from 1")
-bnff("bench step without the memory for it", "bench step -m resnet18 -b 65536 --size 512", code=1, err=["resnet18: .*needs", "hint: (batch [0-9]+|no batch) fits"])
+bnff("bench step without the memory for it", "bench step -m resnet18 -b 65536 --size 128", code=1, err=["resnet18: .*needs", "hint: (batch [0-9]+|no batch) fits"])
+bnff("bench step of more pixels than are counted", "bench step -m resnet18 -b 65536 --size 512", code=1, err=["resnet18: .*2e9 pixels", "hint: (batch [0-9]+|no batch) fits"])
 partly = bnff("bench step goes on behind what cannot be run", "bench step -m densenet121,resnet20 -b 1,2 --size 32 -r 1 --no-rss --json", code=1, out=JSON,
               err="error: densenet121: .*one value per channel")
 bnff.check("bench step: the rest was run, the failure is in the document", [(r["model"], r["batch"]) for r in partly.get("runs", [])] == [("densenet121", 2), ("resnet20", 1), ("resnet20", 2)]
