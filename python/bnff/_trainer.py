@@ -25,6 +25,11 @@ class Trainer:
     def __init__(self, model, classes, *, channels=3, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4, seed=0, threads=0):
         if optimizer not in _KINDS:
             raise ValueError(f"optimizer '{optimizer}' is none of {', '.join(_KINDS)}")
+        for name, count in ("classes", classes), ("channels", channels):
+            if not 1 <= count <= 1 << 24:
+                raise ValueError(f"{name}={count} is not between 1 and {1 << 24}")
+        if not lr >= 0:
+            raise ValueError(f"lr={lr} is not 0 or more")
         self.lr, self.classes, self.channels = lr, classes, channels
         self._seed, self._steps = seed, 0
         self._state, self._optimizer = c_void_p(), c_void_p()
@@ -65,7 +70,7 @@ class Trainer:
         return self._plans[key]
 
     def _forward(self, images, train):
-        images = np.asarray(images, np.float32)
+        images = np.require(images, np.float32, "A")  # strides are whole numbers of floats, as they are not in an array of records
         if images.ndim != 4 or images.shape[3] != self.channels:
             raise ValueError(f"images of shape {images.shape}; N x H x W x {self.channels} is wanted")
         plan = self._plan(images.shape, train)
@@ -81,9 +86,13 @@ class Trainer:
 
     def step(self, images, labels):
         """One update from one batch. The mean cross-entropy before it."""
-        labels = np.ascontiguousarray(labels, np.int32)
+        labels = np.asarray(labels)
         if labels.shape != (len(images),):
             raise ValueError(f"{labels.shape} labels for {len(images)} images")
+        wrong = labels[~((labels >= 0) & (labels < self.classes) & (labels == np.floor(labels)))]
+        if wrong.size:  # before anything has changed
+            raise ValueError(f"label {wrong[0]} is not one of the {self.classes} classes, 0 to {self.classes - 1}")
+        labels = np.ascontiguousarray(labels, np.int32)
         run, logits = self._forward(images, True)
         gradient, loss = np.empty_like(logits), c_double()
         n.softmax_cross_entropy(logits.ctypes.data, len(labels), self.classes, labels.ctypes.data, None, 0.0, byref(loss), gradient.ctypes.data)
@@ -134,6 +143,10 @@ class Trainer:
         missing = [name for name in self._arrays if name not in state]
         if missing:
             raise KeyError(f"{len(missing)} parameters are missing, {missing[0]} for one")
+        known = {*self._arrays, *(name for name, _ in self._counts())}
+        others = [name for name in state if name not in known]
+        if others:
+            raise KeyError(f"{len(others)} names are of another network, {others[0]} for one")
         for name, array in self._arrays.items():
             value = np.asarray(state[name], np.float32)
             if value.shape != array.shape:

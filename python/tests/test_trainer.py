@@ -44,6 +44,9 @@ def test_fit_predict_and_state():
     assert np.array_equal(other.predict(images, batch=5), logits)
     nchw = np.ascontiguousarray(images.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1)  # a view of other strides
     assert np.array_equal(trainer.predict(nchw, batch=5), logits)
+    records = np.zeros(16, [("label", np.uint8), ("image", np.float32, images.shape[1:])])  # a stride that is no whole number of floats
+    records["image"] = images
+    assert np.array_equal(trainer.predict(records["image"], batch=5), logits)
 
 
 def test_errors():
@@ -55,10 +58,19 @@ def test_errors():
         trainer.step(images, labels[:3])
     with pytest.raises(ValueError, match="N x H x W"):
         trainer.predict(images[..., :2])
-    with pytest.raises(bnff.Error, match="label"):
-        trainer.step(images, labels + 4)
-    with pytest.raises(KeyError):
+    before = trainer.state_dict()
+    for label in 4, -1, 2**32, 0.5, np.nan:
+        with pytest.raises(ValueError, match="is not one of the 4 classes"):
+            trainer.step(images, np.append(labels[1:], label))
+    assert all(np.array_equal(value, before[name]) for name, value in trainer.state_dict().items())
+    assert trainer.step(images, labels.astype(float)) > 0
+    with pytest.raises(KeyError, match="missing"):
         trainer.load_state_dict({})
+    with pytest.raises(KeyError, match="of another network"):
+        trainer.load_state_dict({**bnff.Trainer("resnet32", 4).state_dict(), **before})
+    for options in {"classes": 2**32 + 4}, {"classes": 0}, {"classes": 4, "channels": 0}, {"classes": 4, "lr": -1}, {"classes": 4, "lr": np.nan}:
+        with pytest.raises(ValueError):
+            bnff.Trainer("resnet20", **options)
 
 
 def test_without_torch():
