@@ -15,3 +15,7 @@ def __getattr__(name):
         raise AttributeError(f"module 'bnff' has no attribute '{name}'")
     from importlib import import_module
     return getattr(import_module(f".{home}", __name__), name)
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

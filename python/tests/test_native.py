@@ -38,6 +38,11 @@ def test_version():
     assert re.fullmatch(r"\d+\.\d+\.\d+", bnff.__version__)
 
 
+def test_names_are_listed():
+    import bnff
+    assert set(bnff.__all__) <= set(dir(bnff))
+
+
 def test_error_carries_message_and_hint():
     from bnff import _engine
     context, graph = _engine.context_for(1), _engine.Graph()
