@@ -2,6 +2,9 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const cli_command *const commands[] = {
@@ -58,8 +61,18 @@ static int run(int argc, char **argv)
     return command->run(command, argc - 2, argv + 2);
 }
 
+/* Before any file is opened: one that took the place of a closed stream would get what is meant for that. It is opened the wrong way
+ * round, so that its use still fails. A file that meets its size limit is an error of the write, as a full disk is. */
+static void settle(void)
+{
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd) exit(EXIT_FAILED);
+    signal(SIGXFSZ, SIG_IGN);
+}
+
 int main(int argc, char **argv)
 {
+    settle();
     int code = run(argc, argv);
     if ((fflush(stdout) || ferror(stdout)) && code == EXIT_DONE) code = cli_fail_text(NULL, "cannot write standard output: %s", strerror(errno));
     return code;

@@ -132,6 +132,15 @@ bnff("weights that cannot be written", "train --resume runs/full --max-steps 12 
 bnff.check("the earlier checkpoint stays", read("runs/full/weights/last.safetensors") == before and not [f for f in os.listdir("runs/full/weights") if "tmp" in f], os.listdir("runs/full/weights"))
 bnff("and can be gone on with", "train --resume runs/full --max-steps 12 -q", out=ANY)
 
+def small_files_by_signal():
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
+
+
+bnff("a closed stderr", f"predict {WEIGHTS} photos/red/00.ppm no-such-file.png -o apart.csv", code=1, preexec=lambda: os.close(2))
+bnff.check("a closed stderr: its messages are not in the table", read("apart.csv").count(b"\n") == 2, read("apart.csv"))
+bnff("a closed stdout: what is lost is noticed", "models --json", code=1, err="cannot write standard output", preexec=lambda: os.close(1))
+
 # -- Divergence ----------------------------------------------------------------------------------------------------------------
 bnff("divergence names step and layer", f"train photos {SMALL} --epochs 3 --lr 1e6 --lr-scheduler constant --name nan -q", code=3, out=ANY, err="(?i)step \\d+")
 
