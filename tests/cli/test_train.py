@@ -132,6 +132,10 @@ bnff("weights that cannot be written", "train --resume runs/full --max-steps 12 
 bnff.check("the earlier checkpoint stays", read("runs/full/weights/last.safetensors") == before and not [f for f in os.listdir("runs/full/weights") if "tmp" in f], os.listdir("runs/full/weights"))
 bnff("and can be gone on with", "train --resume runs/full --max-steps 12 -q", out=ANY)
 
+os.remove("runs/full/weights/last.state.safetensors")
+bnff("a run whose state is gone", "train --resume runs/full --max-steps 12 -q", out=ANY, err="warning: runs/full: it has no checkpoint: starting from the beginning")
+
+
 def small_files_by_signal():
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100000, 100000))
