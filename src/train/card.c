@@ -203,11 +203,25 @@ bnff_status bf_card_read(const bnff_weights *weights, const char *path, bf_card 
 
 /* -- Matching classes ------------------------------------------------------------------------------------------------ */
 
-static int find_name(const bf_card *card, const char *name)
+/* The card's class of this name, -1 if there is none. A name that is not UTF-8 is stored with U+FFFD for what is not: it is taken for the
+ * first such class that none of the `mapped` before it is, for both lists are in bytewise order. */
+static int find_name(const bf_card *card, const char *name, const int *map, int mapped)
 {
     for (int i = 0; i < card->classes; i++)
         if (!strcmp(card->class_names[i], name)) return i;
-    return -1;
+    bf_text wanted = {0};
+    bf_text_json(&wanted, name);
+    int found = -1;
+    for (int i = 0; found < 0 && i < card->classes && !wanted.failed; i++) {
+        bf_text stored = {0};
+        bf_text_json(&stored, card->class_names[i]);
+        bool free = !stored.failed && !strcmp(stored.data, wanted.data);
+        for (int k = 0; free && k < mapped; k++) free = map[k] != i;
+        if (free) found = i;
+        bf_text_free(&stored);
+    }
+    bf_text_free(&wanted);
+    return found;
 }
 
 static void list_name(bf_text *list, int *count, const char *name)
@@ -246,7 +260,7 @@ bnff_status bf_card_match(const bf_card *card, const char *weights_name, const b
         return BNFF_OK;
     }
     int matched = 0;
-    for (int i = 0; i < classes; i++) matched += (map[i] = find_name(card, bnff_dataset_class_name(dataset, i))) >= 0;
+    for (int i = 0; i < classes; i++) matched += (map[i] = find_name(card, bnff_dataset_class_name(dataset, i), map, i)) >= 0;
     if (matched == classes && classes == card->classes) return BNFF_OK;
     return names_differ(card, weights_name, dataset, data_name, map, error);
 }

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import resource
+import shutil
 import signal
 import struct
 
@@ -144,6 +145,12 @@ def small_files_by_signal():
 bnff("a closed stderr", f"predict {WEIGHTS} photos/red/00.ppm no-such-file.png -o apart.csv", code=1, preexec=lambda: os.close(2))
 bnff.check("a closed stderr: its messages are not in the table", read("apart.csv").count(b"\n") == 2, read("apart.csv"))
 bnff("a closed stdout: what is lost is noticed", "models --json", code=1, err="cannot write standard output", preexec=lambda: os.close(1))
+
+# -- Names that are not UTF-8 ---------------------------------------------------------------------------------------------------
+for new, old in (b"latin/M\xfcller", b"red"), (b"latin/M\xfdller", b"blue"):
+    shutil.copytree(b"photos/" + old, new)
+bnff("classes that are not UTF-8", f"train latin {SMALL} --epochs 1 --name latin -q --json", out=ANY, err=ANY)
+bnff("are known again", "val runs/latin/weights/best.safetensors latin -q", out="^Acc@1")
 
 # -- Divergence ----------------------------------------------------------------------------------------------------------------
 bnff("divergence names step and layer", f"train photos {SMALL} --epochs 3 --lr 1e6 --lr-scheduler constant --name nan -q", code=3, out=ANY, err="(?i)step \\d+")
