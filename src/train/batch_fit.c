@@ -83,6 +83,30 @@ bnff_status bf_memory_check(bf_network *network, const bf_fit_request *request, 
     return suggest(network, request, batch, error);
 }
 
+static bnff_status evaluation_need(bf_network *network, int size, int workers, int batch, size_t *need, bnff_error *error)
+{
+    bnff_plan_info info = {0};
+    BF_TRY(plan_info(network, BNFF_EVALUATE, batch, size, &info, error));
+    *need = info.arena_bytes + loading_bytes(network, &(bf_fit_request){.val_size = size, .workers = workers}, batch) + overhead;
+    return BNFF_OK;
+}
+
+bnff_status bf_memory_check_evaluation(bf_network *network, int size, int workers, int batch, bnff_error *error)
+{
+    const size_t known = bf_memory_available(), available = known ? known : SIZE_MAX;
+    size_t need = 0;
+    const bnff_status status = evaluation_need(network, size, workers, batch, &need, error);
+    if (status != BNFF_E_MEMORY && (status != BNFF_OK || need <= available)) return status;
+    char needs[32], free_now[32];
+    if (status == BNFF_OK)
+        bf_fail(error, BNFF_E_MEMORY, "evaluating with batch %d at %d pixels needs %s, %s free", batch, size, bf_bytes_text(need, needs),
+                bf_bytes_text(available, free_now));
+    while (batch /= 2)
+        if (evaluation_need(network, size, workers, batch, &need, NULL) == BNFF_OK && need <= available)
+            return bf_hint(error, BNFF_E_MEMORY, "batch %d fits (--batch-size %d)", batch, batch);
+    return bf_hint(error, BNFF_E_MEMORY, "no batch fits: take smaller images (--img-size)");
+}
+
 bnff_status bf_batch_auto(bf_network *network, const bf_fit_request *request, int *batch, bnff_error *error)
 {
     static const int candidates[] = {256, 192, 128, 96, 64, 48, 32, 24, 16, 12, 8, 6, 4, 3, 2};

@@ -23,6 +23,8 @@ typedef struct bf_fit_request {
 bnff_status bf_memory_need_of(bf_network *network, const bf_fit_request *request, int batch, bf_memory_need *need, bnff_error *error);
 /* @return BNFF_E_MEMORY: "needs 3.1 GiB, 2.0 GiB free", hint: the largest batch that fits. */
 bnff_status bf_memory_check(bf_network *network, const bf_fit_request *request, int batch, bf_memory_need *need, bnff_error *error);
+/* The same of an evaluation alone, whose network is there already, with images of `size` pixels a side. */
+bnff_status bf_memory_check_evaluation(bf_network *network, int size, int workers, int batch, bnff_error *error);
 /* For --batch-size auto: the largest of 256, 192, 128, 96, ... that fits in nine tenths of the available memory and leaves
  * eight optimizer steps an epoch; 1 when nothing larger fits. */
 bnff_status bf_batch_auto(bf_network *network, const bf_fit_request *request, int *batch, bnff_error *error);

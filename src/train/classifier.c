@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "data/dataset.h"
 #include "runtime/plan.h"
+#include "train/batch_fit.h"
 #include "train/card.h"
 #include "train/checkpoint.h"
 #include "train/evaluate.h"
@@ -204,6 +205,7 @@ static bnff_status run_pass(bnff_classifier *c, const char *spec, struct pass *p
     const int64_t images = bnff_dataset_size(pass->data);
     const bnff_loader_options loading = {.size = sizeof loading, .batch = c->batch < images ? c->batch : (int)images, .threads = c->workers, .max_bad = -1};
     const bnff_transform transform = evaluation_transform(c, pass->data);
+    BF_TRY(bf_memory_check_evaluation(&c->network, transform.width, c->workers, loading.batch, error));
     BF_TRY(bnff_loader_create(pass->data, &transform, &loading, &pass->loader, error));
     BF_TRY(bf_evaluation_create(c->card.classes, &pass->evaluation, error));
     return bf_evaluate(&c->network, pass->loader, transform.width, pass->map, NULL, &pass->evaluation, error);

@@ -1,6 +1,7 @@
 /* From a run's weights to evaluation and prediction, fine-tuning, freezing. */
 #include "runs.h"
 
+#include "train/batch_fit.h"
 #include <bnff/weights.h>
 
 static char trained[512], best[600];
@@ -104,6 +105,32 @@ static void bare_weights_see_the_same_images(void **state)
     bnff_weights_destroy(&bare);
     bnff_classifier_destroy(&classifier);
     bnff_classifier_destroy(&other);
+    bnff_context_destroy(&context);
+}
+
+/* Terabytes are refused before anything is allocated, with a batch that fits. */
+static void evaluations_beyond_memory_are_refused(void **state)
+{
+    (void)state;
+    test_case("memory");
+    bnff_error error;
+    bnff_context *context = tiny_context();
+    bf_network network = {0};
+    const bnff_plan_options options = {.size = sizeof options};
+    check_ok(bf_network_create(context, "densenet-100-24", 10, 3, &options, &network, &error), &error);
+    check_fails(bf_memory_check_evaluation(&network, 300, 2, 20000, &error), BNFF_E_MEMORY, &error, "needs");
+    assert_non_null(strstr(error.hint, "fits"));
+    check_fails(bf_memory_check_evaluation(&network, 300, 2, 1 << 20, &error), BNFF_E_MEMORY, &error, "2e9 pixels");
+    check_ok(bf_memory_check_evaluation(&network, 32, 2, 1, &error), &error);
+    bf_network_destroy(&network);
+
+    const bnff_classifier_options large = {.size = sizeof large, .batch = 20000, .crop_size = 300, .workers = 1};
+    bnff_classifier *classifier = NULL;
+    bnff_evaluation e;
+    check_ok(bnff_classifier_open(context, best, &large, &classifier, &error), &error);
+    if (bf_memory_available() < (size_t)100 << 30) /* its images alone are 80 GiB */
+        check_fails(bnff_classifier_evaluate(classifier, "synthetic:100000x16x4", &e, &error), BNFF_E_MEMORY, &error, "evaluating with batch 20000 at 300 pixels needs");
+    bnff_classifier_destroy(&classifier);
     bnff_context_destroy(&context);
 }
 
@@ -292,6 +319,7 @@ int main(void)
         test(evaluate_gives_what_training_measured),
         test(predictions_agree_with_the_evaluation),
         test(bare_weights_see_the_same_images),
+        test(evaluations_beyond_memory_are_refused),
         test(foreign_files_and_data_are_refused),
         test(frozen_parts_stay),
         test(frozen_parts_thaw),
