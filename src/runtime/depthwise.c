@@ -88,7 +88,7 @@ static memory take(bf_scratch *s, const bf_task *task)
 static size_t near_bytes(const bnff_plan *plan, const bf_task *task)
 {
     const bool programs = task->load[0].count || task->load[1].count || task->epilogue.count > 1 || (task->epilogue.count && !task->epilogue.steps->stream);
-    return task->depthwise.group > 1 ? plan->context->target.l2 / 8 : plan->context->target.l1 / (programs ? 2 : 16);
+    return task->depthwise.group > 1 ? plan->context->target.l2 / 8 : programs ? plan->context->target.l1 / 2 : 4096;
 }
 
 void bf_depthwise_divide(const bnff_plan *plan, bf_task *task)
