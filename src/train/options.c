@@ -76,6 +76,8 @@ static bnff_status check_recipe(const bnff_train_options *o, bnff_error *error)
     BF_TRY(check_number("lr-warmup-decay", o->schedule.warmup_decay, 0, 1, error));
     BF_TRY(check_number("momentum", o->optimizer.momentum, 0, 0.999999, error));
     BF_TRY(check_number("weight-decay", o->optimizer.weight_decay, -1, 1e3, error));
+    BF_TRY(check_number("norm-weight-decay", o->optimizer.norm_weight_decay, -1, 1e3, error));
+    BF_TRY(check_number("bias-weight-decay", o->optimizer.bias_weight_decay, -1, 1e3, error));
     BF_TRY(check_number("label-smoothing", o->label_smoothing, 0, 0.999999, error));
     BF_TRY(check_number("grad-accum-steps", o->grad_accum_steps, 0, 1e5, error));
     BF_TRY(check_number("clip-grad-norm", o->clip_grad_norm, 0, 1e12, error));

@@ -42,6 +42,8 @@ bnff("a choice", "train x --lr-scheduler plateau", code=2, err="one of constant 
 bnff("an optimizer", "train x --opt lamb", code=2, err="one of sgd sgd_nesterov adam adamw")
 bnff("a large bound in digits", "train x --epochs 0", code=2, err="between 1 and 1000000$")
 bnff("no learning at all", "train x --lr 0", code=2, err="--lr 0: at least 1e-12 is needed")
+for decay in "weight-decay", "norm-weight-decay", "bias-weight-decay":
+    bnff(f"a {decay} that no float holds", f"train x --{decay} 1e99", code=2, err=f"--{decay} 1e99: it must lie between 0 and 1000")
 bnff("nothing held out", "train x --val-ratio 0", code=2, err="--val-ratio 0: it must lie between 0.001 and 0.95")
 bnff("made-up images with a tail", "train synthetic:10x8x2x --dry-run", code=2, err="synthetic:10x8x2x: not COUNTxSIZExCLASSES")
 bnff("half a pair", "train x --scale 0.5", code=2, err="two numbers are needed, such as --scale 0.5 1")

@@ -186,6 +186,21 @@ static void strings_are_copied(void **state)
     assert_null(c.options.data);
 }
 
+static void decays_have_bounds(void **state)
+{
+    (void)state;
+    bnff_error error;
+    bnff_train_options o;
+    for (int i = 0; i < 3; i++) {
+        static const char *const flags[] = {"--weight-decay inf", "--norm-weight-decay inf", "--bias-weight-decay inf"};
+        test_case("%s", flags[i]);
+        bnff_train_options_init(&o);
+        o.data = "photos";
+        *(float *[]){&o.optimizer.weight_decay, &o.optimizer.norm_weight_decay, &o.optimizer.bias_weight_decay}[i] = INFINITY;
+        check_fails(bf_config_check(&o, &error), BNFF_E_ARG, &error, flags[i]);
+    }
+}
+
 static void overrides_are_named(void **state)
 {
     (void)state;
@@ -280,6 +295,7 @@ int main(void)
         test(defaults_suit_the_data),
         test(args_come_back),
         test(strings_are_copied),
+        test(decays_have_bounds),
         test(overrides_are_named),
         test(cards_come_back),
         test(logs_lose_what_was_cut_off),
