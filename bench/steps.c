@@ -37,7 +37,7 @@ static void bench(const bf_kernels *k)
     const bf_act relu = {BNFF_RELU, 0}, silu = {BNFF_SILU, 0}, swish = {BNFF_HARDSWISH, 0};
     ptrdiff_t offsets[9];
     for (int t = 0; t < 9; t++) offsets[t] = (t / 3 * ROW + t % 3) * C;
-    const bf_taps taps = {9, offsets};
+    const bf_taps taps = {.count = 9, .offset = offsets};
     float dw[9 * C] = {0};
     bf_dw_line lines[3];
     for (int i = 0; i < 3; i++) lines[i] = (bf_dw_line){x + i * ROW * C, w + 3 * i * C, dw + 3 * i * C};

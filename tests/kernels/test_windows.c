@@ -18,7 +18,7 @@ static void make_window(window *w, size_t which, int n, int c)
     const int width = (n - 1) * windows[which].stride + (windows[which].kw - 1) * windows[which].dilation + 1;
     w->image = normal_piece(width * ROWS, c, LD, 0, 1);
     w->step = (ptrdiff_t)windows[which].stride * LD;
-    w->taps = (bf_taps){windows[which].kw * windows[which].kh, w->offset};
+    w->taps = (bf_taps){.count = windows[which].kw * windows[which].kh, .offset = w->offset};
     for (int t = 0; t < w->taps.count; t++)
         w->offset[t] = (t / windows[which].kw * width + t % windows[which].kw * windows[which].dilation) * LD;
 }
