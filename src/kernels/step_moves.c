@@ -84,8 +84,7 @@ void BF_ISA_NAME(spread)(float *dst, const float *src, int n, int c, int group)
     switch (group) {
     case 2: BF_BY_C(c, spread_any, dst, src, n, 2); break;
     case 4: BF_BY_C(c, spread_any, dst, src, n, 4); break;
-    case 8: BF_BY_C(c, spread_any, dst, src, n, 8); break;
-    default: BF_BY_C(c, spread_any, dst, src, n, 16); break;
+    default: BF_BY_C(c, spread_any, dst, src, n, 8); break;
     }
 }
 

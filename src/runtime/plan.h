@@ -153,7 +153,7 @@ typedef struct bf_dw_phase {
 /* Depthwise, or a convolution of small groups: that many depthwise ones of x with its channels moved within their groups. */
 typedef struct bf_depthwise {
     int n, h, w, oh, ow, kh, kw, sh, sw, ph, pw, dh, dw;
-    int group;             /* channels of a group: 1, or 2, 4, 8, 16 */
+    int group;             /* channels of a group: 1, or 2, 4, 8 */
     int strip;             /* rows of results that stay near until they go through the epilogue */
     bf_dw_phase *phases;   /* backward: sw of them */
 } bf_depthwise;
@@ -163,7 +163,7 @@ static inline int bf_group_width(const bf_graph *g, const bf_node *node)
 {
     const int from = g->values[node->in[0]].c, to = g->values[node->op == BF_OP_CONV_BWD ? node->in[1] : node->out[0]].c;
     const int width = node->a.conv.groups > 1 && from == to ? from / node->a.conv.groups : 0;
-    return width == 1 || width == 2 || width == 4 || width == 8 || width == 16 ? width : 0;
+    return width == 1 || width == 2 || width == 4 || width == 8 ? width : 0;
 }
 
 /* How a task's work is divided: pixel_cells x channel_cells cells; a tile is rows of an image, or whole images, or pixels of a line. */

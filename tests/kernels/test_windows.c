@@ -191,7 +191,7 @@ static void depthwise_weight_gradients(void **state)
 static void spreads(void **state)
 {
     (void)state;
-    static const int groups[] = {2, 4, 8, 16};
+    static const int groups[] = {2, 4, 8};
     FOR_EACH(c, cs) FOR_EACH(n, ns) FOR_EACH(group, groups) FOR_EACH_TABLE(k) {
         test_case("spread n=%d c=%d group=%d isa=%s", n, c, group, k->isa);
         const float *src = normal_vector(n * c, 0, 1);
