@@ -40,10 +40,12 @@ void bf_ahead_rows(const bf_cell *cell, bf_ahead *ahead, int which, int block, s
 
 void bf_ahead_pace(bf_ahead *ahead, size_t steps)
 {
+    enum { MOST = 64 }; /* lines with a step: a window of a whole image would ask for all of the next at once */
     bf_prefetch *p = &ahead->prefetch;
     size_t lines = 0;
     for (int i = 0; i < p->count; i++) lines += (size_t)(p->range[i].end - p->range[i].at) / 64 + 1;
     p->current = 0;
+    if (lines > MOST * steps) p->count = 0;
     p->lines_per_step = (int)(lines / steps) + 1;
 }
 

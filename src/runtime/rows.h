@@ -29,7 +29,7 @@ typedef struct bf_ahead {
 } bf_ahead;
 /* Also fetch what load program `which` reads for pixels [first, last) of its input, but for those asked for before. */
 void bf_ahead_rows(const bf_cell *cell, bf_ahead *ahead, int which, int block, size_t first, size_t last);
-/* Spread the lines over so many steps of kernels: in bursts they would fill the miss buffers, and loads wait. */
+/* Spread the lines over so many steps of kernels: in bursts they would fill the miss buffers, and loads wait. None, where it would be a burst. */
 void bf_ahead_pace(bf_ahead *ahead, size_t steps);
 
 /* Divide `images` of `height` rows, and `units` channel blocks, among the plan's cells. */

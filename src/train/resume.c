@@ -64,7 +64,7 @@ static bnff_status go_on(bnff_trainer *t, bf_checkpoint *c, const bf_machine *th
 {
     if (!c->weights) bf_warn(t, "%s: it has no checkpoint: starting from the beginning", t->folder);
     /* A folder used again (exist_ok) and stopped before its first save still holds the checkpoint of the run before. */
-    else if ( c->identity.args != bf_args_identity(&t->config.options)) {
+    else if (c->identity.args != bf_args_identity(&t->config.options)) {
         bf_warn(t, "%s belongs to an earlier run in this folder: starting from the beginning", c->path);
         bnff_weights_destroy(&c->weights);
         c->progress = (bf_progress){0};
